@@ -1,0 +1,81 @@
+package schemas
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/seed-c9b6dc07/parley/streaming"
+)
+
+// markKinds are the enum's symbols by kind.
+var markKinds = [...]string{
+	streaming.MarkDone:       "DONE",
+	streaming.MarkDead:       "DEAD",
+	streaming.MarkClaim:      "CLAIM",
+	streaming.MarkCheckpoint: "CHECKPOINT",
+}
+
+// EncodeMarks returns the value of one ledger record, framed. Times are kept
+// to the millisecond.
+func EncodeMarks(ctx context.Context, codec *Codec, marks []streaming.Mark) ([]byte, error) {
+	entry := LedgerEntry{Marks: make([]LedgerMark, len(marks))}
+	for i := range marks {
+		if err := fromMark(&entry.Marks[i], &marks[i]); err != nil {
+			return nil, fmt.Errorf("encode mark %d: %w", i, err)
+		}
+	}
+	return codec.Encode(ctx, &entry)
+}
+
+// DecodeMarks returns the marks of one ledger record. Times are in UTC.
+func DecodeMarks(ctx context.Context, codec *Codec, value []byte) ([]streaming.Mark, error) {
+	var entry LedgerEntry
+	if err := codec.Decode(ctx, value, &entry, ""); err != nil {
+		return nil, err
+	}
+	marks := make([]streaming.Mark, len(entry.Marks))
+	for i := range entry.Marks {
+		if err := toMark(&marks[i], &entry.Marks[i]); err != nil {
+			return nil, &DecodeError{Schema: FullName(entry.Schema()), Problem: fmt.Sprintf("mark %d", i), Err: err}
+		}
+	}
+	return marks, nil
+}
+
+func fromMark(dst *LedgerMark, m *streaming.Mark) error {
+	if m.Kind == 0 || int(m.Kind) >= len(markKinds) {
+		return fmt.Errorf("there is no kind %d", m.Kind)
+	}
+	// The schema has int where Go has 64 bits.
+	if m.Moves < 0 || m.Moves > math.MaxInt32 || m.Attempts < 0 || m.Attempts > math.MaxInt32 {
+		return fmt.Errorf("moves %d or attempts %d are out of range", m.Moves, m.Attempts)
+	}
+	*dst = LedgerMark{
+		Kind: markKinds[m.Kind], ID: m.ID, Moves: int32(m.Moves), Attempts: int32(m.Attempts), Log: m.Log,
+		Offset: m.Offset, Origin: m.Origin, Epoch: m.Epoch, Time: m.Time,
+	}
+	if c := m.Checkpoint; c != nil {
+		dst.Checkpoint = &LedgerCheckpoint{Ends: c.Ends, Committed: c.Committed}
+	}
+	return nil
+}
+
+func toMark(dst *streaming.Mark, m *LedgerMark) error {
+	if m.Moves < 0 || m.Attempts < 0 {
+		return fmt.Errorf("moves %d or attempts %d are negative", m.Moves, m.Attempts)
+	}
+	kind := slices.Index(markKinds[1:], m.Kind) + 1
+	if kind == 0 {
+		return fmt.Errorf("there is no kind %q", m.Kind)
+	}
+	*dst = streaming.Mark{
+		Kind: streaming.MarkKind(kind), ID: m.ID, Moves: int(m.Moves), Attempts: int(m.Attempts), Log: m.Log,
+		Offset: m.Offset, Origin: m.Origin, Epoch: m.Epoch, Time: m.Time,
+	}
+	if c := m.Checkpoint; c != nil {
+		dst.Checkpoint = &streaming.Checkpoint{Ends: c.Ends, Committed: c.Committed}
+	}
+	return nil
+}

@@ -1,0 +1,123 @@
+package schemas
+
+import (
+	"context"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/seed-c9b6dc07/parley/streaming"
+)
+
+func sampleMarks() []streaming.Mark {
+	at := time.UnixMilli(1700000000123).UTC()
+	return []streaming.Mark{
+		{Kind: streaming.MarkDone, ID: streaming.HashID("a", "b"), Attempts: 1, Offset: 12, Origin: 12, Epoch: 3, Time: at},
+		{Kind: streaming.MarkDead, ID: streaming.HashID("a", "c"), Moves: 4, Attempts: 5, Log: "t.retry-1s.g", Offset: 1 << 40, Time: at},
+		{Kind: streaming.MarkClaim, Time: at},
+		{Kind: streaming.MarkCheckpoint, Time: at, Checkpoint: &streaming.Checkpoint{
+			Ends: map[string]int64{"t": 5, "u": -1}, Committed: map[string]int64{},
+		}},
+	}
+}
+
+func TestMarksRoundTrip(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	codec := NewCodec(NewMemoryRegistry())
+	offset := rapid.Int64()
+	mark := rapid.Custom(func(t *rapid.T) streaming.Mark {
+		m := streaming.Mark{
+			Kind:  streaming.MarkKind(rapid.IntRange(1, 4).Draw(t, "kind")),
+			ID:    streaming.HashID("s", rapid.String().Draw(t, "id")),
+			Moves: rapid.IntRange(0, 1<<31-1).Draw(t, "moves"), Attempts: rapid.IntRange(0, 1<<31-1).Draw(t, "attempts"),
+			Log: rapid.String().Draw(t, "log"), Offset: offset.Draw(t, "offset"), Origin: offset.Draw(t, "origin"),
+			Epoch: offset.Draw(t, "epoch"), Time: time.UnixMilli(rapid.Int64Range(-1<<40, 1<<42).Draw(t, "time")).UTC(),
+		}
+		if rapid.Bool().Draw(t, "checkpoint") {
+			m.Checkpoint = &streaming.Checkpoint{
+				Ends:      rapid.MapOf(rapid.String(), offset).Draw(t, "ends"),
+				Committed: rapid.MapOf(rapid.String(), offset).Draw(t, "committed"),
+			}
+		}
+		return m
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		want := rapid.SliceOf(mark).Draw(t, "marks")
+		value, err := EncodeMarks(ctx, codec, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := DecodeMarks(ctx, codec, value)
+		if err != nil || len(got) != len(want) || len(want) > 0 && !reflect.DeepEqual(got, want) {
+			t.Fatalf("%+v came back as %+v, %v", want, got, err)
+		}
+	})
+}
+
+// A mark is written for every message, so its size counts.
+func TestMarkIsSmall(t *testing.T) {
+	t.Parallel()
+	m := sampleMarks()[0]
+	m.Offset, m.Origin, m.Epoch = 1<<30, 1<<30, 1<<20
+	one, err := EncodeMarks(context.Background(), NewCodec(NewMemoryRegistry()), []streaming.Mark{m})
+	if err != nil || len(one) > 56 {
+		t.Errorf("%d bytes, %v", len(one), err)
+	}
+}
+
+func TestMarksRefused(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	codec := NewCodec(NewMemoryRegistry())
+	for name, m := range map[string]streaming.Mark{
+		"no kind": {}, "unknown kind": {Kind: 9}, "negative moves": {Kind: 1, Moves: -1}, "large attempts": {Kind: 1, Attempts: 1 << 31},
+	} {
+		if _, err := EncodeMarks(ctx, codec, []streaming.Mark{m}); err == nil || !strings.HasPrefix(err.Error(), "encode mark 0: ") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	value, err := codec.Encode(ctx, LedgerEntry{Marks: []LedgerMark{{Kind: "DONE", Moves: -1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = DecodeMarks(ctx, codec, value)
+	wantReason(t, err, streaming.ReasonDecode)
+	_, err = DecodeMarks(ctx, codec, []byte{0, 0})
+	wantReason(t, err, streaming.ReasonDecode)
+}
+
+func BenchmarkEncodeMarks(b *testing.B) {
+	codec := NewCodec(NewMemoryRegistry())
+	marks := make([]streaming.Mark, 1000)
+	for i := range marks {
+		marks[i] = sampleMarks()[0]
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := EncodeMarks(b.Context(), codec, marks); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDecodeMarks(b *testing.B) {
+	codec := NewCodec(NewMemoryRegistry())
+	marks := make([]streaming.Mark, 1000)
+	for i := range marks {
+		marks[i] = sampleMarks()[0]
+	}
+	value, err := EncodeMarks(b.Context(), codec, marks)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := DecodeMarks(b.Context(), codec, value); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

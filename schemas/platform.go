@@ -1,0 +1,8 @@
+package schemas
+
+// The message types of the platform's own contract, as schemas/avro names them.
+const (
+	TypeAck        = "agent.ack"
+	TypeAgentStop  = "agent.stop"
+	TypeErrorReply = "agent.error"
+)

@@ -1,0 +1,10 @@
+package streaming
+
+import "errors"
+
+// What an appended record can be refused for, as the log's implementation
+// reports it. Any other error of an append is not the record's fault.
+var (
+	ErrRecordTooLarge = errors.New("the record is larger than its topic allows")
+	ErrUnknownTopic   = errors.New("the topic does not exist")
+)

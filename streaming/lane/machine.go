@@ -1,0 +1,355 @@
+// Package lane is the state machine of one owned input partition: which copies
+// of which messages are live, which of them may be handled now, and how far
+// each log may be committed. It does no I/O and reads no clock: whoever drives
+// it reports what was read and what was acknowledged, and does what Next says.
+//
+// A copy is one record of a message. The input record is the copy with 0
+// moves; each append to a retry or dead-letter topic makes one with one move
+// more. The origin, an offset in the input partition, is the same for all
+// copies of a record. A fact is what an acknowledged record says.
+package lane
+
+import (
+	"slices"
+	"time"
+
+	"github.com/seed-c9b6dc07/parley/streaming"
+)
+
+// Log numbers the logs of a lane: 0 is the input partition, 1 to n its retry
+// tiers in the order of their delays.
+type Log int
+
+// Input is the log of the input partition.
+const Input Log = 0
+
+// Copy is one record of a message, as the lane knows it.
+type Copy struct {
+	Log      Log
+	Offset   int64
+	Key      string // copies of one key are handled in the order of their origins
+	ID       streaming.MessageID
+	Origin   int64
+	Moves    int
+	Attempts int       // handler attempts so far
+	Due      time.Time // not before; zero means at once
+	Barrier  bool      // an input record that is handled only when all before it are settled
+	Payload  any       // the driver's; nil while the value is not in memory
+
+	state state
+}
+
+type state uint8
+
+const (
+	waiting state = iota // live, nothing under way
+	loading              // its value is being fetched
+	busy                 // started, settlement not yet acknowledged
+	moving               // append behind a blocker not yet acknowledged
+	ended
+)
+
+// Action is what Next asks its driver to do with a copy.
+type Action uint8
+
+// The actions.
+const (
+	None  Action = iota
+	Run          // handle it, then report Done, Dead, Moved or Later
+	Drop         // an acknowledged fact has ended it: count it; it is settled already
+	Defer        // append it to Decision.Tier without a due time, then report Moved
+	Load         // its value is needed: fetch it, then report Loaded
+)
+
+// Decision is one thing to do.
+type Decision struct {
+	Action Action
+	Copy   *Copy
+	Tier   Log  // for Defer: the tier of the oldest blocker
+	Again  bool // for Drop: the copy's own record was settled before (not a duplicate message)
+}
+
+// Facts is the memory of settled messages: what the ledger says.
+type Facts interface {
+	// Settled reports the fact known for a message.
+	Settled(id streaming.MessageID) (Fact, bool)
+	// Settle remembers a fact. A later one for the same message replaces it,
+	// except that done stays done.
+	Settle(id streaming.MessageID, f Fact)
+}
+
+// Fact is what an acknowledged mark or dead letter says of a message.
+type Fact struct {
+	Done   bool  // ends every copy; otherwise the message is dead
+	Moves  int   // dead: ends the copies with moves up to this
+	Origin int64 // of the record that settled it
+}
+
+func (f Fact) ends(c *Copy) bool { return f.Done || c.Moves <= f.Moves }
+
+// Machine is the state of one lane. It is not safe for concurrent use.
+type Machine struct {
+	facts  Facts
+	logs   []offsets
+	queues map[string]*queue
+	live   map[streaming.MessageID]*Copy // the live copy with the most moves
+	busy   map[streaming.MessageID]*queue
+	held   map[streaming.MessageID][]*queue // queues whose head waits for a busy message of another key
+	unread []*queue                         // queues whose head waits for the input log to be read past its origin
+	fence  []*Copy                          // barriers not yet settled
+	ready  []*queue                         // queues to look at
+	idle   []*queue                         // queues whose head may run as soon as the driver has room
+	out    []Decision                       // decided, not yet fetched by Next
+	timers timers
+	opened bool
+	count  int
+	inHand int // values in memory for copies in tiers
+}
+
+// New returns a closed machine with that many retry tiers. Recall what the
+// logs say, then Open it.
+func New(tiers int, facts Facts) *Machine {
+	return &Machine{
+		facts:  facts,
+		logs:   make([]offsets, tiers+1),
+		queues: make(map[string]*queue),
+		live:   make(map[streaming.MessageID]*Copy),
+		busy:   make(map[streaming.MessageID]*queue),
+		held:   make(map[streaming.MessageID][]*queue),
+	}
+}
+
+// Open sets where each log will be read from and lets Next hand out work. The
+// input log is at the committed offset; so is each tier, whose copies between
+// there and its end have been recalled before.
+func (m *Machine) Open(positions []int64) {
+	for i := range m.logs {
+		m.logs[i].next = positions[i]
+		m.logs[i].trim()
+	}
+	m.opened = true
+	for _, q := range m.queues {
+		for _, c := range slices.Clone(q.copies) {
+			if drop, again := m.over(c); drop {
+				m.drop(c, again)
+			}
+		}
+		m.wake(q)
+	}
+}
+
+// RecallCopy tells of a copy found in a tier before the lane was opened.
+func (m *Machine) RecallCopy(c *Copy) { m.add(c) }
+
+// RecallFact tells of a mark or a dead letter found before the lane was opened.
+func (m *Machine) RecallFact(id streaming.MessageID, f Fact) { m.facts.Settle(id, f) }
+
+// Read tells that a record was read: in offset order for each log. It returns
+// the copy that the machine keeps, or nil when the record is settled already. A
+// tier copy that was known before only takes the payload.
+func (m *Machine) Read(c *Copy) *Copy {
+	log := &m.logs[c.Log]
+	if c.Offset < log.next {
+		if known := log.find(c.Offset); known != nil && known.state != ended {
+			m.Loaded(known, c.Payload)
+			return known
+		}
+		return nil
+	}
+	known := log.find(c.Offset)
+	log.next = c.Offset + 1
+	if c.Log == Input {
+		m.wakeUnread()
+	}
+	switch {
+	case known == nil:
+		m.add(c)
+		return c
+	case known.state == ended:
+		log.trim()
+		return nil
+	default:
+		m.Loaded(known, c.Payload)
+		return known
+	}
+}
+
+// Loaded gives a copy its payload; nil changes nothing.
+func (m *Machine) Loaded(c *Copy, payload any) {
+	if payload == nil {
+		return
+	}
+	if c.state == loading {
+		c.state = waiting
+	}
+	m.hold(c, payload)
+	m.wake(m.queues[c.Key])
+}
+
+// Pass tells that the input record at that offset needs no handling: it is
+// settled by being read.
+func (m *Machine) Pass(log Log, offset int64) {
+	l := &m.logs[log]
+	if offset >= l.next {
+		l.next = offset + 1
+	}
+	if log == Input {
+		m.wakeUnread()
+		m.wakeFence()
+	}
+}
+
+// Done tells that the mark of a message done is acknowledged.
+func (m *Machine) Done(c *Copy) {
+	m.facts.Settle(c.ID, Fact{Done: true, Origin: c.Origin})
+	m.end(c)
+}
+
+// Dead tells that the dead letter and its mark are acknowledged. The dead
+// letter is the copy with one move more.
+func (m *Machine) Dead(c *Copy) {
+	m.facts.Settle(c.ID, Fact{Moves: c.Moves + 1, Origin: c.Origin})
+	m.end(c)
+}
+
+// Moved tells that the next copy of c is acknowledged in a tier. The append is
+// the mark: the copy with more moves supersedes c.
+func (m *Machine) Moved(c, next *Copy) {
+	log := &m.logs[next.Log]
+	switch known := log.find(next.Offset); {
+	case known != nil: // the tail of the tier was faster than the acknowledgement
+		if known.state != ended {
+			m.hold(known, next.Payload)
+		}
+	case next.Offset >= log.next:
+		m.add(next)
+	}
+	m.end(c)
+}
+
+// Later tells that c is to be handled again at that time, without an append:
+// it stays where it is and holds its log's watermark.
+func (m *Machine) Later(c *Copy, due time.Time) {
+	c.Due = due
+	m.free(c)
+}
+
+// GiveBack tells that c was not handled after all.
+func (m *Machine) GiveBack(c *Copy) { m.free(c) }
+
+// Watermark is the offset up to which a log may be committed: every record
+// below it is settled.
+func (m *Machine) Watermark(log Log) int64 { return m.logs[log].watermark() }
+
+// Position is the offset that a log is to be read from next.
+func (m *Machine) Position(log Log) int64 { return m.logs[log].next }
+
+// Oldest returns the oldest unsettled input copy, or nil.
+func (m *Machine) Oldest() *Copy { return m.logs[Input].oldest() }
+
+// Live is the number of live copies.
+func (m *Machine) Live() int { return m.count }
+
+// Unsettled is the number of live copies of one log.
+func (m *Machine) Unsettled(log Log) int { return m.logs[log].open }
+
+// Held is the number of values in memory for copies in tiers.
+func (m *Machine) Held() int { return m.inHand }
+
+func (m *Machine) hold(c *Copy, payload any) {
+	if c.Payload == nil && payload != nil && c.Log != Input {
+		m.inHand++
+	}
+	if c.Payload == nil {
+		c.Payload = payload
+	}
+}
+
+func (m *Machine) add(c *Copy) {
+	m.logs[c.Log].add(c)
+	m.count++
+	if c.Log != Input && c.Payload != nil {
+		m.inHand++
+	}
+	if top := m.live[c.ID]; top == nil || top.Moves < c.Moves {
+		m.live[c.ID] = c
+		if top != nil {
+			m.wake(m.queues[top.Key])
+		}
+	}
+	q := m.queues[c.Key]
+	if q == nil {
+		q = &queue{key: c.Key}
+		m.queues[c.Key] = q
+	}
+	q.insert(c)
+	if c.Barrier {
+		m.fence = append(m.fence, c)
+	}
+	m.wake(q)
+}
+
+// end settles a copy: its record may be passed by the watermark.
+func (m *Machine) end(c *Copy) {
+	m.free(c)
+	c.state = ended
+	m.count--
+	if c.Log != Input && c.Payload != nil {
+		m.inHand--
+	}
+	m.logs[c.Log].settled()
+	q := m.queues[c.Key]
+	q.remove(c)
+	if len(q.copies) == 0 && !q.busy {
+		delete(m.queues, c.Key)
+	}
+	if m.live[c.ID] == c {
+		delete(m.live, c.ID)
+		for _, other := range q.copies {
+			if other.ID == c.ID && (m.live[c.ID] == nil || m.live[c.ID].Moves < other.Moves) {
+				m.live[c.ID] = other
+			}
+		}
+	}
+	if c.Barrier {
+		m.fence = slices.DeleteFunc(m.fence, func(f *Copy) bool { return f == c })
+	}
+	if c.Log == Input {
+		m.wakeFence()
+	}
+}
+
+// free ends what was under way for a copy and lets its key go on.
+func (m *Machine) free(c *Copy) {
+	q := m.queues[c.Key]
+	if c.state == busy {
+		q.busy = false
+		delete(m.busy, c.ID)
+		for _, h := range m.held[c.ID] {
+			m.wake(h)
+		}
+		delete(m.held, c.ID)
+	}
+	c.state = waiting
+	m.wake(q)
+}
+
+func (m *Machine) wake(q *queue) {
+	if q != nil && !q.queued {
+		q.queued = true
+		m.ready = append(m.ready, q)
+	}
+}
+
+func (m *Machine) wakeUnread() {
+	for _, q := range m.unread {
+		m.wake(q)
+	}
+	m.unread = m.unread[:0]
+}
+
+func (m *Machine) wakeFence() {
+	for _, c := range m.fence {
+		m.wake(m.queues[c.Key])
+	}
+}

@@ -1,0 +1,365 @@
+package lane_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/lane"
+)
+
+var (
+	seedFlag  = flag.Uint64("seed", 0, "replay this seed only")
+	stepsFlag = flag.Int("steps", 200_000, "steps of the random test, all seeds together")
+)
+
+// world is the durable part of one lane, and one owner that may crash between
+// any two durable steps. The owner does what the machine says; the checks are on
+// what becomes durable and on what handlers were started.
+type world struct {
+	t     *testing.T
+	rnd   *rand.Rand
+	trace []string
+	now   time.Time
+
+	input     []message
+	tiers     [][]record
+	dead      []record
+	marks     []mark
+	committed []int64
+	fails     map[streaming.MessageID]int // attempts that fail before one succeeds
+
+	lastRun map[string]int64 // highest origin started, per key
+	o       *owner
+	crashes int
+}
+
+type message struct {
+	key string
+	id  streaming.MessageID
+}
+
+type record struct {
+	message
+	origin          int64
+	moves, attempts int
+	due             time.Time
+}
+
+type mark struct {
+	id     streaming.MessageID
+	done   bool
+	moves  int
+	origin int64
+}
+
+// owner is what a crash takes away.
+type owner struct {
+	m       *lane.Machine
+	read    []int64
+	running []*lane.Copy
+	writes  []func() func() // durable step, then acknowledgement
+	acks    []func()
+}
+
+const (
+	tiers    = 2
+	attempts = 4
+)
+
+func (w *world) start() {
+	facts := memory{}
+	m := lane.New(tiers, facts)
+	for _, mk := range w.marks {
+		m.RecallFact(mk.id, lane.Fact{Done: mk.done, Moves: mk.moves, Origin: mk.origin})
+	}
+	for i, tier := range w.tiers {
+		for off := w.committed[i+1]; off < int64(len(tier)); off++ {
+			m.RecallCopy(tier[off].copy(lane.Log(i+1), off, nil))
+		}
+	}
+	for _, d := range w.dead {
+		m.RecallFact(d.id, lane.Fact{Moves: d.moves, Origin: d.origin})
+	}
+	w.o = &owner{m: m, read: append([]int64(nil), w.committed...)}
+	m.Open(append([]int64(nil), w.committed...))
+}
+
+func (r record) copy(log lane.Log, off int64, payload any) *lane.Copy {
+	return &lane.Copy{Log: log, Offset: off, Key: r.key, ID: r.id, Origin: r.origin, Moves: r.moves, Attempts: r.attempts, Due: r.due, Payload: payload}
+}
+
+type memory map[streaming.MessageID]lane.Fact
+
+func (f memory) Settled(id streaming.MessageID) (lane.Fact, bool) { v, ok := f[id]; return v, ok }
+func (f memory) Settle(id streaming.MessageID, v lane.Fact) {
+	if known, ok := f[id]; ok && (known.Done || !v.Done && known.Moves >= v.Moves) {
+		return
+	}
+	f[id] = v
+}
+
+func (w *world) say(format string, args ...any) { w.trace = append(w.trace, fmt.Sprintf(format, args...)) }
+
+func (w *world) step() {
+	o := w.o
+	switch n := w.rnd.IntN(100); {
+	case n < 30: // read one record of a log
+		log := w.rnd.IntN(tiers + 1)
+		off := o.read[log]
+		if log == 0 && off < int64(len(w.input)) {
+			msg := w.input[off]
+			o.m.Read(record{message: msg, origin: off}.copy(lane.Input, off, off))
+			o.read[0]++
+		}
+		if log > 0 && off < int64(len(w.tiers[log-1])) {
+			var payload any = off
+			if w.rnd.IntN(3) == 0 {
+				payload = nil // no room in memory
+			}
+			o.m.Read(w.tiers[log-1][off].copy(lane.Log(log), off, payload))
+			o.read[log]++
+		}
+	case n < 60:
+		w.decide()
+	case n < 75: // a handler ends
+		if len(o.running) > 0 {
+			i := w.rnd.IntN(len(o.running))
+			c := o.running[i]
+			o.running = append(o.running[:i], o.running[i+1:]...)
+			w.finish(c)
+		}
+	case n < 85: // a write becomes durable; writes to one log keep their order, as one queue they all do
+		if len(o.writes) > 0 {
+			write := o.writes[0]
+			o.writes = o.writes[1:]
+			o.acks = append(o.acks, write())
+		}
+	case n < 93:
+		if len(o.acks) > 0 {
+			ack := o.acks[0]
+			o.acks = o.acks[1:]
+			ack()
+		}
+	case n < 96:
+		for i := range w.committed {
+			at := o.m.Watermark(lane.Log(i))
+			if at < w.committed[i] {
+				w.fail("watermark of log %d went back from %d to %d", i, w.committed[i], at)
+			}
+			w.committed[i] = at
+		}
+	case n < 99:
+		w.now = w.now.Add(time.Duration(w.rnd.IntN(3000)) * time.Millisecond)
+	default:
+		if w.crashes > 0 {
+			w.crashes--
+			w.say("crash")
+			w.start()
+		}
+	}
+}
+
+func (w *world) decide() {
+	d := w.o.m.Next(w.now, len(w.o.running) < 3)
+	c := d.Copy
+	switch d.Action {
+	case lane.Run:
+		w.say("run %s/%d of %s, log %d at %d", name(c), c.Moves, c.Key, c.Log, c.Offset)
+		if c.Due.After(w.now) {
+			w.fail("%s is handled before it is due", name(c))
+		}
+		if c.Origin < w.lastRun[c.Key] {
+			w.fail("key %s: origin %d is started after %d", c.Key, c.Origin, w.lastRun[c.Key])
+		}
+		for _, r := range w.o.running {
+			if r.Key == c.Key || r.ID == c.ID {
+				w.fail("%s and %s run at once", name(r), name(c))
+			}
+		}
+		w.lastRun[c.Key] = c.Origin
+		w.o.running = append(w.o.running, c)
+	case lane.Drop:
+		w.say("drop %s/%d log %d at %d", name(c), c.Moves, c.Log, c.Offset)
+		if !w.endedByFact(c) {
+			w.fail("%s/%d is dropped without a fact", name(c), c.Moves)
+		}
+	case lane.Defer:
+		w.say("defer %s/%d behind tier %d", name(c), c.Moves, d.Tier)
+		w.move(c, d.Tier, c.Attempts, time.Time{})
+	case lane.Load:
+		o := w.o
+		o.acks = append(o.acks, func() { o.m.Loaded(c, c.Offset) })
+	}
+}
+
+// endedByFact looks at the durable state only.
+func (w *world) endedByFact(c *lane.Copy) bool {
+	for _, m := range w.marks {
+		if m.id == c.ID && (m.done || c.Moves <= m.moves) {
+			return true
+		}
+	}
+	for _, d := range w.dead {
+		if d.id == c.ID && c.Moves <= d.moves {
+			return true
+		}
+	}
+	for _, tier := range w.tiers {
+		for _, r := range tier {
+			if r.id == c.ID && r.moves > c.Moves {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (w *world) finish(c *lane.Copy) {
+	o := w.o
+	if c.Attempts >= w.fails[c.ID] {
+		o.writes = append(o.writes, func() func() {
+			w.say("mark %s done", name(c))
+			w.marks = append(w.marks, mark{id: c.ID, done: true, origin: c.Origin})
+			return func() { o.m.Done(c) }
+		})
+		return
+	}
+	if c.Attempts+1 < attempts {
+		if w.rnd.IntN(5) == 0 {
+			o.m.GiveBack(c)
+			return
+		}
+		tier := min(c.Attempts+1, tiers)
+		w.move(c, lane.Log(tier), c.Attempts+1, w.now.Add(time.Duration(tier)*time.Second))
+		return
+	}
+	o.writes = append(o.writes, func() func() {
+		w.say("dead letter of %s", name(c))
+		w.dead = append(w.dead, record{message: message{c.Key, c.ID}, origin: c.Origin, moves: c.Moves + 1})
+		return func() {
+			o.writes = append(o.writes, func() func() {
+				w.marks = append(w.marks, mark{id: c.ID, moves: c.Moves + 1, origin: c.Origin})
+				return func() { o.m.Dead(c) }
+			})
+		}
+	})
+}
+
+func (w *world) move(c *lane.Copy, tier lane.Log, tried int, due time.Time) {
+	o := w.o
+	o.writes = append(o.writes, func() func() {
+		r := record{message: message{c.Key, c.ID}, origin: c.Origin, moves: c.Moves + 1, attempts: tried, due: due}
+		off := int64(len(w.tiers[tier-1]))
+		w.tiers[tier-1] = append(w.tiers[tier-1], r)
+		w.say("append %s/%d to tier %d at %d", name(c), r.moves, tier, off)
+		return func() { o.m.Moved(c, r.copy(tier, off, off)) }
+	})
+}
+
+// drain runs without crashes until nothing is left, and checks the end.
+func (w *world) drain() {
+	w.crashes = 0
+	for range 200_000 {
+		w.step()
+		if w.o.m.Live() == 0 && w.o.read[0] == int64(len(w.input)) && len(w.o.writes)+len(w.o.acks)+len(w.o.running) == 0 {
+			w.check()
+			return
+		}
+	}
+	w.fail("it does not come to an end: %d live", w.o.m.Live())
+}
+
+func (w *world) check() {
+	for off, msg := range w.input {
+		done, dead := 0, 0
+		for _, m := range w.marks {
+			if m.id == msg.id && m.done {
+				done++
+			}
+		}
+		for _, d := range w.dead {
+			if d.id == msg.id {
+				dead++
+			}
+		}
+		if done+dead != 1 {
+			w.fail("message at %d of %s: done %d times and dead %d times", off, msg.key, done, dead)
+		}
+	}
+	for i := range w.committed {
+		end := int64(len(w.input))
+		if i > 0 {
+			end = w.o.read[i]
+		}
+		if at := w.o.m.Watermark(lane.Log(i)); at != end {
+			w.fail("all is settled, but log %d can be committed up to %d of %d only", i, at, end)
+		}
+	}
+}
+
+func (w *world) fail(format string, args ...any) {
+	w.t.Helper()
+	tail := w.trace
+	if len(tail) > 60 {
+		tail = tail[len(tail)-60:]
+	}
+	for _, line := range tail {
+		w.t.Log(line)
+	}
+	w.t.Fatalf(format, args...)
+}
+
+func name(c *lane.Copy) string { return fmt.Sprintf("%x", c.ID[:2]) }
+
+func newWorld(t *testing.T, seed uint64) *world {
+	w := &world{
+		t: t, rnd: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1000, 0),
+		tiers: make([][]record, tiers), committed: make([]int64, tiers+1),
+		fails: map[streaming.MessageID]int{}, lastRun: map[string]int64{}, crashes: 4,
+	}
+	keys := 1 + w.rnd.IntN(3)
+	for i := range 2 + w.rnd.IntN(12) {
+		if i > 0 && w.rnd.IntN(5) == 0 { // a duplicate of an earlier one
+			w.input = append(w.input, w.input[w.rnd.IntN(i)])
+			continue
+		}
+		id := streaming.HashID("s", fmt.Sprint(i))
+		w.input = append(w.input, message{fmt.Sprintf("k%d", w.rnd.IntN(keys)), id})
+		if w.rnd.IntN(2) == 0 {
+			w.fails[id] = w.rnd.IntN(attempts + 1)
+		}
+	}
+	w.start()
+	return w
+}
+
+func TestModelHoldsUnderCrashes(t *testing.T) {
+	first := *seedFlag
+	if first == 0 {
+		first = uint64(time.Now().UnixNano()) //nolint:forbidigo // a new seed each run, printed
+	}
+	t.Logf("first seed %d; replay one with -seed", first)
+	for steps, seed := 0, first; steps < *stepsFlag; seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			w := newWorld(t, seed)
+			for range 400 {
+				w.step()
+			}
+			steps += 400
+			w.drain()
+		})
+		if *seedFlag != 0 || t.Failed() {
+			return
+		}
+	}
+}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(m.Run())
+}

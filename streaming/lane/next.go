@@ -1,0 +1,129 @@
+package lane
+
+import "time"
+
+// Next returns one thing to do, or None until something is reported or
+// NextDue has come. With room false it starts nothing.
+func (m *Machine) Next(now time.Time, room bool) Decision {
+	if !m.opened {
+		return Decision{}
+	}
+	for q := m.timers.due(now); q != nil; q = m.timers.due(now) {
+		m.wake(q)
+	}
+	for {
+		if len(m.out) > 0 {
+			d := m.out[0]
+			m.out = m.out[1:]
+			return d
+		}
+		switch {
+		case len(m.ready) > 0:
+			q := m.ready[0]
+			m.ready = m.ready[1:]
+			q.queued = false
+			m.look(q, now, room)
+		case room && len(m.idle) > 0:
+			q := m.idle[0]
+			m.idle = m.idle[1:]
+			q.idle = false
+			m.look(q, now, room)
+		default:
+			return Decision{}
+		}
+	}
+}
+
+// NextDue is when Next will have something to do if nothing is reported.
+func (m *Machine) NextDue() (time.Time, bool) {
+	if len(m.timers) == 0 {
+		return time.Time{}, false
+	}
+	return m.timers[0].at, true
+}
+
+// look decides what may be done for one key. Rules H and A of the delivery
+// rules are these lines.
+func (m *Machine) look(q *queue, now time.Time, room bool) {
+	for len(q.copies) > 0 && !q.busy { // H1, the key
+		head := q.copies[0]
+		if head.state != waiting {
+			return
+		}
+		if drop, again := m.over(head); drop { // H4: asked now, in the key's turn
+			m.drop(head, again)
+			continue
+		}
+		if other := m.busy[head.ID]; other != nil { // H1, the ID
+			m.held[head.ID] = append(m.held[head.ID], q)
+			return
+		}
+		if head.Log != Input && m.logs[Input].next <= head.Origin { // H2
+			m.unread = append(m.unread, q)
+			return
+		}
+		if head.Barrier && m.logs[Input].watermark() != head.Offset {
+			return
+		}
+		if head.Due.After(now) { // H5
+			m.timers.set(q, head.Due)
+			if head.Log != Input {
+				m.queueBehind(q, head.Log)
+			}
+			return
+		}
+		if head.Payload == nil {
+			head.state = loading
+			m.out = append(m.out, Decision{Action: Load, Copy: head})
+			return
+		}
+		if !room {
+			if !q.idle {
+				q.idle = true
+				m.idle = append(m.idle, q)
+			}
+			return
+		}
+		head.state = busy
+		q.busy = true
+		m.busy[head.ID] = q
+		m.out = append(m.out, Decision{Action: Run, Copy: head})
+		return
+	}
+}
+
+// queueBehind moves what is still on the input log off it, behind the key's
+// oldest blocker and into that one's tier, so that the input log goes on (A2).
+// Copies in tiers stay where they are (A3).
+func (m *Machine) queueBehind(q *queue, tier Log) {
+	if q.onMain == 0 {
+		return
+	}
+	for _, c := range append([]*Copy(nil), q.copies[1:]...) {
+		if c.Log != Input || c.state != waiting || c.Barrier {
+			continue
+		}
+		if drop, again := m.over(c); drop {
+			m.drop(c, again)
+			continue
+		}
+		c.state = moving
+		m.out = append(m.out, Decision{Action: Defer, Copy: c, Tier: tier})
+	}
+}
+
+// over reports whether an acknowledged fact has ended a copy.
+func (m *Machine) over(c *Copy) (drop, again bool) {
+	if f, ok := m.facts.Settled(c.ID); ok && f.ends(c) {
+		return true, f.Origin == c.Origin
+	}
+	if top := m.live[c.ID]; top != nil && top != c && top.Moves > c.Moves {
+		return true, top.Origin == c.Origin
+	}
+	return false, false
+}
+
+func (m *Machine) drop(c *Copy, again bool) {
+	m.end(c)
+	m.out = append(m.out, Decision{Action: Drop, Copy: c, Again: again})
+}

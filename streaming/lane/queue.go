@@ -1,0 +1,94 @@
+package lane
+
+import (
+	"container/heap"
+	"time"
+)
+
+// queue holds the live copies of one key, by origin; of one origin, the copy
+// with the most moves first.
+type queue struct {
+	key    string
+	copies []*Copy
+	onMain int       // copies on the input log
+	busy   bool      // a copy of this key is between its start and its settlement
+	queued bool      // in Machine.ready
+	idle   bool      // in Machine.idle
+	timer  time.Time // what Machine.timers holds for it
+}
+
+func (q *queue) insert(c *Copy) {
+	i := len(q.copies)
+	for i > 0 && before(c, q.copies[i-1]) {
+		i--
+	}
+	q.copies = append(q.copies, nil)
+	copy(q.copies[i+1:], q.copies[i:])
+	q.copies[i] = c
+	if c.Log == Input {
+		q.onMain++
+	}
+}
+
+func before(a, b *Copy) bool {
+	return a.Origin < b.Origin || a.Origin == b.Origin && a.Moves > b.Moves
+}
+
+func (q *queue) remove(c *Copy) {
+	for i, other := range q.copies {
+		if other != c {
+			continue
+		}
+		if i == 0 {
+			q.copies[0] = nil
+			q.copies = q.copies[1:]
+		} else {
+			q.copies = append(q.copies[:i], q.copies[i+1:]...)
+		}
+		if c.Log == Input {
+			q.onMain--
+		}
+		return
+	}
+}
+
+// timers is a heap of queues by the time at which they are to be looked at.
+type timers []timer
+
+type timer struct {
+	at time.Time
+	q  *queue
+}
+
+func (t timers) Len() int           { return len(t) }
+func (t timers) Less(i, j int) bool { return t[i].at.Before(t[j].at) }
+func (t timers) Swap(i, j int)      { t[i], t[j] = t[j], t[i] }
+func (t *timers) Push(x any)        { *t = append(*t, x.(timer)) }
+func (t *timers) Pop() any {
+	old := *t
+	last := old[len(old)-1]
+	*t = old[:len(old)-1]
+	return last
+}
+
+// set arms the queue's timer, unless it is armed for that time or an earlier
+// one: when it fires the queue is looked at again in any case.
+func (t *timers) set(q *queue, at time.Time) {
+	if !q.timer.IsZero() && !q.timer.After(at) {
+		return
+	}
+	q.timer = at
+	heap.Push(t, timer{at, q})
+}
+
+// due takes the next queue whose time has come.
+func (t *timers) due(now time.Time) *queue {
+	if len(*t) == 0 || (*t)[0].at.After(now) {
+		return nil
+	}
+	fired := heap.Pop(t).(timer)
+	if fired.q.timer.Equal(fired.at) {
+		fired.q.timer = time.Time{}
+	}
+	return fired.q
+}

@@ -1,0 +1,25 @@
+package streaming
+
+// Outgoing is one message staged by a handler. The platform completes its
+// envelope (ID, source, time, conversation, cause, hops, trace) when the
+// handler has succeeded.
+type Outgoing struct {
+	Envelope  Envelope
+	Topic     string
+	Partition int32  // -1: chosen by the key
+	Key       string // empty: the correlation ID
+	Value     []byte // framed
+}
+
+// Outbox holds what a handler wants to send until its message settles. It is
+// used by one goroutine at a time. What a failed attempt staged is never sent.
+type Outbox struct {
+	staged []Outgoing
+}
+
+// Stage adds a message. The position in the outbox is part of the message ID
+// that is derived for it, so a handler stages in the same order on each run.
+func (o *Outbox) Stage(out Outgoing) { o.staged = append(o.staged, out) }
+
+// Staged returns what was staged, in order.
+func (o *Outbox) Staged() []Outgoing { return o.staged }

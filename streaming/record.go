@@ -1,0 +1,47 @@
+package streaming
+
+import "time"
+
+// Header is one Kafka record header. A record may carry a key twice; readers
+// take the first.
+type Header struct {
+	Key   string
+	Value []byte
+}
+
+// Record is a Kafka record as bytes, with its place in the log. A nil Key is
+// no key; an empty one is a key.
+type Record struct {
+	Topic     string
+	Partition int32 // -1 on a record to be appended: chosen by the key
+	Offset    int64
+	Timestamp time.Time
+	Key       []byte
+	Value     []byte
+	Headers   []Header
+}
+
+// Header returns the value of the first header with that key.
+func (r *Record) Header(key string) ([]byte, bool) {
+	for i := range r.Headers {
+		if r.Headers[i].Key == key {
+			return r.Headers[i].Value, true
+		}
+	}
+	return nil, false
+}
+
+// Size returns the bytes of key, value and headers.
+func (r *Record) Size() int {
+	n := len(r.Key) + len(r.Value)
+	for i := range r.Headers {
+		n += len(r.Headers[i].Key) + len(r.Headers[i].Value)
+	}
+	return n
+}
+
+// TopicPartition names one partition.
+type TopicPartition struct {
+	Topic     string
+	Partition int32
+}
