@@ -1,0 +1,102 @@
+package agents
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/retry"
+)
+
+// Config says how an agent works. The zero value works.
+type Config struct {
+	Streams        []string      // streams subscribed to; its inbox an agent always has
+	Group          string        // consumer group; default: the agent's name
+	Retry          retry.Policy  // default: tiers 1s, 10s, 1m, 10m; 5 attempts
+	Parallel       int           // handlers at once per partition; default 16
+	HandlerTimeout time.Duration // default: none
+	DrainTimeout   time.Duration // default 10 s
+	LedgerWindow   time.Duration // how long a message is recognised again; default 24 h
+}
+
+// Agent is a name with typed handlers. Add handlers with On, then run it with
+// Platform.Run.
+type Agent struct {
+	name     string
+	cfg      Config
+	handlers map[string]streaming.Handler
+	link     *link
+	errs     []error
+}
+
+// link is what handlers need of the platform; it is set when the agent runs.
+type link struct {
+	codec     *schemas.Codec
+	namespace streaming.Namespace
+}
+
+// New returns an agent without handlers. Names are [a-z0-9-]+.
+func New(name string, cfg Config) *Agent {
+	return &Agent{name: name, cfg: cfg, handlers: make(map[string]streaming.Handler), link: &link{}}
+}
+
+// Name is the agent's name.
+func (a *Agent) Name() string { return a.name }
+
+// Types lists the message types that the agent handles.
+func (a *Agent) Types() []string {
+	var types []string
+	for t := range a.handlers {
+		types = append(types, t)
+	}
+	return types
+}
+
+// On registers the handler of one message type: the one that T's schema names
+// in its property parley.type.
+func On[T schemas.Message](a *Agent, handle func(ctx context.Context, m *Message[T]) error) {
+	var zero T
+	messageType := schemas.MessageType(zero.Schema())
+	switch {
+	case messageType == "":
+		a.errs = append(a.errs, fmt.Errorf("the schema of %T names no parley.type", zero))
+	case a.handlers[messageType] != nil:
+		a.errs = append(a.errs, fmt.Errorf("agent %s has two handlers for %s", a.name, messageType))
+	default:
+		a.handlers[messageType] = erased[T]{link: a.link, handle: handle}
+	}
+}
+
+// erased is a typed handler as the engine calls it.
+type erased[T schemas.Message] struct {
+	link   *link
+	handle func(context.Context, *Message[T]) error
+}
+
+// New implements streaming.Handler.
+func (erased[T]) New() any { return new(T) }
+
+// Handle implements streaming.Handler.
+func (e erased[T]) Handle(ctx context.Context, d *streaming.Delivery) error {
+	return e.handle(ctx, &Message[T]{
+		Payload:  *d.Payload.(*T),
+		Envelope: d.Envelope,
+		Key:      d.Key,
+		Attempt:  d.Attempt,
+		out:      &outbox{ctx: ctx, link: e.link, cause: d},
+	})
+}
+
+// RetryAfter makes the message be handled again after that time. The attempt
+// counts.
+func RetryAfter(after time.Duration, err error) error {
+	return &streaming.RetryError{After: after, Err: err}
+}
+
+// Permanent dead-letters the message: no retry can help.
+func Permanent(err error) error { return streaming.DeadLetter(streaming.ReasonPermanent, err) }
+
+// DeadLetter dead-letters the message with a reason of the closed set.
+func DeadLetter(reason streaming.Reason, err error) error { return streaming.DeadLetter(reason, err) }

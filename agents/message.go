@@ -1,0 +1,110 @@
+package agents
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/pipeline"
+)
+
+// Message is one attempt of one message, with the outbox for what it causes.
+type Message[T any] struct {
+	Payload  T
+	Envelope streaming.Envelope
+	Key      string // the ordering key
+	Attempt  int    // 1 on the first
+
+	out *outbox
+}
+
+// ID is the message's ID. With Envelope.Source it is the idempotency key.
+func (m *Message[T]) ID() string { return m.Envelope.ID }
+
+// Publish stages an event for a stream: each group that subscribes gets it.
+func (m *Message[T]) Publish(stream string, payload schemas.Message, opts ...Option) error {
+	return m.out.stage(outgoing{topic: m.out.link.namespace.Events(stream), partition: -1, kind: streaming.KindEvent}, payload, opts)
+}
+
+// Send stages a message for one agent, a command unless an option says
+// otherwise.
+func (m *Message[T]) Send(agent string, payload schemas.Message, opts ...Option) error {
+	return m.out.stage(outgoing{topic: m.out.link.namespace.Inbox(agent), partition: -1, kind: streaming.KindCommand, to: agent}, payload, opts)
+}
+
+// Reply stages an answer to the sender, on the reply path that it named.
+func (m *Message[T]) Reply(payload schemas.Message, opts ...Option) error {
+	topic, partition := pipeline.ReplyPath(&m.Envelope, m.out.link.namespace)
+	return m.out.stage(outgoing{topic: topic, partition: partition, kind: streaming.KindReply, to: m.Envelope.Source}, payload, opts)
+}
+
+// Option changes what is sent.
+type Option func(*streaming.Outgoing)
+
+// Key sets the ordering key. Default: the conversation.
+func Key(key string) Option { return func(o *streaming.Outgoing) { o.Key = key } }
+
+// Kind sets the kind of the message.
+func Kind(k streaming.Kind) Option { return func(o *streaming.Outgoing) { o.Envelope.Kind = k } }
+
+// Ack asks for an ack: it arrives as schemas.Ack.
+func Ack(mode streaming.AckMode) Option {
+	return func(o *streaming.Outgoing) { o.Envelope.Ack = mode }
+}
+
+// Expires sets the time past which the message is not handled any more.
+func Expires(at time.Time) Option { return func(o *streaming.Outgoing) { o.Envelope.Expiry = at } }
+
+// DeliverAt sets the time before which the message is not handled.
+func DeliverAt(at time.Time) Option {
+	return func(o *streaming.Outgoing) { o.Envelope.DeliverAt = at }
+}
+
+// ID sets the message ID of what a Sender sends. What a handler sends has an ID
+// that is derived from the message it handles; there this option has no effect.
+func ID(id string) Option { return func(o *streaming.Outgoing) { o.Envelope.ID = id } }
+
+// outgoing is where a message goes and as what.
+type outgoing struct {
+	topic     string
+	partition int32
+	kind      streaming.Kind
+	to        string
+}
+
+func (o outgoing) build(ctx context.Context, codec *schemas.Codec, payload schemas.Message, opts []Option) (streaming.Outgoing, error) {
+	out := streaming.Outgoing{
+		Envelope:  streaming.Envelope{Kind: o.kind, Recipient: o.to, Type: schemas.MessageType(payload.Schema())},
+		Topic:     o.topic,
+		Partition: o.partition,
+	}
+	for _, opt := range opts {
+		opt(&out)
+	}
+	if out.Envelope.Type == "" {
+		return out, fmt.Errorf("the schema of %T names no parley.type", payload)
+	}
+	var err error
+	if out.Value, err = codec.Encode(ctx, payload); err != nil {
+		return out, fmt.Errorf("encode %s: %w", out.Envelope.Type, err)
+	}
+	return out, nil
+}
+
+// outbox stages what a handler sends.
+type outbox struct {
+	ctx   context.Context
+	link  *link
+	cause *streaming.Delivery
+}
+
+func (b *outbox) stage(to outgoing, payload schemas.Message, opts []Option) error {
+	out, err := to.build(b.ctx, b.link.codec, payload, opts)
+	if err != nil {
+		return err
+	}
+	b.cause.Outbox.Stage(out)
+	return nil
+}

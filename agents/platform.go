@@ -1,0 +1,112 @@
+package agents
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/kafka"
+	"github.com/seed-c9b6dc07/parley/streaming/pipeline"
+	"github.com/seed-c9b6dc07/parley/streaming/telemetry"
+	"github.com/seed-c9b6dc07/parley/streaming/worker"
+)
+
+// PlatformConfig says where the log and the schemas are.
+type PlatformConfig struct {
+	Brokers   []string            // required: host:port
+	Registry  string              // schema registry URL; required unless Schemas is set
+	Schemas   schemas.Schemas     // instead of Registry
+	Register  bool                // register unknown schemas: for development; else they must be registered before
+	Namespace streaming.Namespace // default: parley
+
+	Partitions      int32 // of topics that do not exist yet; default 6
+	Replication     int16 // of topics that do not exist yet; default: the broker's
+	CheckTopicsOnly bool  // create no topic: fail if one is missing
+
+	Metrics *telemetry.Metrics // default: none
+	Logger  *slog.Logger       // default: none
+}
+
+// Platform is a connection to the log and the schemas that agents share.
+type Platform struct {
+	cfg   PlatformConfig
+	kafka kafka.Config
+	codec *schemas.Codec
+	link  link
+}
+
+// Connect checks that a broker answers.
+func Connect(ctx context.Context, cfg PlatformConfig) (*Platform, error) {
+	if cfg.Namespace == "" {
+		cfg.Namespace = streaming.DefaultNamespace
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Schemas == nil {
+		if cfg.Registry == "" {
+			return nil, errors.New("no schema registry: name its URL")
+		}
+		var opts []schemas.RegistryOption
+		if cfg.Register {
+			opts = append(opts, schemas.WithAutoRegister())
+		}
+		reg, err := schemas.NewRegistry(cfg.Registry, opts...)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Schemas = reg
+	}
+	p := &Platform{cfg: cfg, codec: schemas.NewCodec(cfg.Schemas)}
+	p.kafka = kafka.Config{Brokers: cfg.Brokers, ClientID: "parley", Logger: cfg.Logger}
+	p.link = link{codec: p.codec, namespace: cfg.Namespace}
+	if err := kafka.Ping(ctx, p.kafka); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Codec is the codec of the platform's schemas.
+func (p *Platform) Codec() *schemas.Codec { return p.codec }
+
+// Worker returns one instance of an agent, or all that is wrong with it.
+func (p *Platform) Worker(a *Agent) (*worker.Worker, error) {
+	*a.link = p.link
+	w, err := worker.New(p.workerConfig(a))
+	if err = errors.Join(append(a.errs, err)...); err != nil {
+		return nil, fmt.Errorf("agent %s: %w", a.name, err)
+	}
+	return w, nil
+}
+
+// Run runs one instance of an agent until ctx ends or the agent is told to
+// stop, and drains it: see worker.Worker.Run.
+func (p *Platform) Run(ctx context.Context, a *Agent) error {
+	w, err := p.Worker(a)
+	if err != nil {
+		return err
+	}
+	return w.Run(ctx)
+}
+
+// Topics lists the topics that an agent needs.
+func (p *Platform) Topics(a *Agent) []kafka.TopicSpec { return p.workerConfig(a).TopicSpecs() }
+
+func (p *Platform) workerConfig(a *Agent) worker.Config {
+	cfg := worker.Config{
+		Agent: a.name, Group: a.cfg.Group, Namespace: p.cfg.Namespace, Streams: a.cfg.Streams, Handlers: a.handlers,
+		Kafka: p.kafka, Codec: p.codec,
+		Retry: a.cfg.Retry, Parallel: a.cfg.Parallel, HandlerTimeout: a.cfg.HandlerTimeout,
+		DrainTimeout: a.cfg.DrainTimeout, LedgerWindow: a.cfg.LedgerWindow,
+		Partitions: p.cfg.Partitions, Replication: p.cfg.Replication, CheckTopicsOnly: p.cfg.CheckTopicsOnly,
+		Trace: telemetry.Propagate, Logger: p.cfg.Logger,
+	}
+	if p.cfg.Metrics != nil {
+		metrics := p.cfg.Metrics.Agent(a.name)
+		cfg.Observe = func(topic string) pipeline.Observer { return metrics.Input(topic) }
+	}
+	return cfg
+}

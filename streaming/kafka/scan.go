@@ -1,0 +1,91 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed-c9b6dc07/parley/streaming"
+)
+
+// Range is a part of a partition: offsets from From up to, not including, To.
+type Range struct {
+	TopicPartition streaming.TopicPartition
+	From, To       int64
+}
+
+// Scan reads ranges once, each in order, and returns when all have been read.
+// What was deleted meanwhile is left out.
+func (l *Log) Scan(ctx context.Context, ranges []Range, each func(streaming.Record)) error {
+	left := make(map[streaming.TopicPartition]int64)
+	from := make(map[string]map[int32]kgo.Offset)
+	for _, r := range ranges {
+		if r.From >= r.To {
+			continue
+		}
+		left[r.TopicPartition] = r.To
+		if from[r.TopicPartition.Topic] == nil {
+			from[r.TopicPartition.Topic] = make(map[int32]kgo.Offset)
+		}
+		from[r.TopicPartition.Topic][r.TopicPartition.Partition] = kgo.NewOffset().At(r.From)
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	cl, err := kgo.NewClient(append(l.cfg.options(),
+		kgo.ConsumePartitions(from),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(), // a range may end in a transaction's marker
+		kgo.FetchMaxWait(100*time.Millisecond),
+	)...)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	for len(left) > 0 {
+		fetches := cl.PollFetches(ctx)
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("read the log: %w", err)
+		}
+		for _, e := range fetches.Errors() {
+			if !kerr.IsRetriable(e.Err) && !kgo.IsRetryableBrokerErr(e.Err) && !errors.Is(e.Err, kerr.OffsetOutOfRange) {
+				return fmt.Errorf("read %s/%d: %w", e.Topic, e.Partition, e.Err)
+			}
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			tp := streaming.TopicPartition{Topic: r.Topic, Partition: r.Partition}
+			to, ok := left[tp]
+			if ok && r.Offset < to && !r.Attrs.IsControl() {
+				each(fromClient(r))
+			}
+			if ok && r.Offset >= to-1 {
+				delete(left, tp)
+				cl.RemoveConsumePartitions(map[string][]int32{r.Topic: {r.Partition}})
+			}
+		})
+	}
+	return nil
+}
+
+// Load reads one record.
+func (l *Log) Load(ctx context.Context, topic string, partition int32, offset int64) (streaming.Record, error) {
+	var found *streaming.Record
+	tp := streaming.TopicPartition{Topic: topic, Partition: partition}
+	err := l.Scan(ctx, []Range{{tp, offset, offset + 1}}, func(r streaming.Record) {
+		if r.Offset == offset {
+			found = &r
+		}
+	})
+	if err == nil && found == nil {
+		err = fmt.Errorf("%s/%d has no record at offset %d any more", topic, partition, offset)
+	}
+	if err != nil {
+		return streaming.Record{}, err
+	}
+	return *found, nil
+}

@@ -1,0 +1,89 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming"
+)
+
+// Positions of what the platform itself sends because of a message. A
+// handler's outputs count from 0.
+const (
+	positionDelivered = -1
+	positionHandled   = -2
+)
+
+// caused completes a message that m has caused: its ID is derived, so that a
+// repeated run sends the same one; conversation, deadline, hop budget, spend
+// budget and trace are inherited and never raised.
+func (l *Lane) caused(m *message, out *streaming.Outgoing, position int, now time.Time) *streaming.Record {
+	env := out.Envelope
+	env.ID = schemas.DerivedID(m.env.Source, m.env.ID, l.cfg.Group, position)
+	env.Source = l.cfg.Agent
+	env.Time = now
+	env.CausationID = m.env.ID
+	if env.CorrelationID == "" {
+		env.CorrelationID = m.env.CorrelationID
+	}
+	env.Hops = m.env.Hops - 1
+	if !m.env.Expiry.IsZero() && (env.Expiry.IsZero() || env.Expiry.After(m.env.Expiry)) {
+		env.Expiry = m.env.Expiry
+	}
+	if env.Budget == "" {
+		env.Budget = m.env.Budget
+	}
+	env.TraceParent, env.TraceState = l.cfg.Trace(m.env.TraceParent, m.env.TraceState)
+	return Record(&env, out)
+}
+
+// Record is an outgoing message as a record to append.
+func Record(env *streaming.Envelope, out *streaming.Outgoing) *streaming.Record {
+	key := out.Key
+	if key == "" {
+		key = env.CorrelationID
+	}
+	return &streaming.Record{
+		Topic:     out.Topic,
+		Partition: out.Partition,
+		Timestamp: env.Time,
+		Key:       []byte(key),
+		Value:     out.Value,
+		Headers:   schemas.AppendEnvelope(nil, env),
+	}
+}
+
+// ack is the ack of that mode for m, at the sender's reply path or inbox.
+func (l *Lane) ack(ctx context.Context, m *message, mode streaming.AckMode, now time.Time) (*streaming.Record, error) {
+	value, err := l.cfg.Codec.Encode(ctx, &schemas.Ack{Messageid: m.env.ID, Source: m.env.Source, Mode: string(mode)})
+	if err != nil {
+		return nil, fmt.Errorf("encode the ack: %w", err)
+	}
+	position := positionHandled
+	if mode == streaming.AckDelivered {
+		position = positionDelivered
+	}
+	topic, partition := ReplyPath(&m.env, l.cfg.Namespace)
+	return l.caused(m, &streaming.Outgoing{
+		Envelope:  streaming.Envelope{Type: schemas.TypeAck, Kind: streaming.KindAck, Recipient: m.env.Source},
+		Topic:     topic,
+		Partition: partition,
+		Key:       string(m.rec.Key),
+		Value:     value,
+	}, position, now), nil
+}
+
+// ReplyPath is where an answer to a message goes: its ce_replyto, else the
+// inbox of its sender. A partition of -1 is chosen by the key.
+func ReplyPath(env *streaming.Envelope, ns streaming.Namespace) (topic string, partition int32) {
+	if env.ReplyTo == "" {
+		return ns.Inbox(env.Source), -1
+	}
+	topic, partition, err := schemas.ParseReplyTo(env.ReplyTo)
+	if err != nil { // refused on the way in already
+		return ns.Inbox(env.Source), -1
+	}
+	return topic, partition
+}

@@ -1,0 +1,85 @@
+package pipeline
+
+import (
+	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/lane"
+)
+
+// message is what a lane keeps of a record while it is in memory. Its record
+// has the original headers only: hop data is taken off on the way in and put
+// on again on the way out.
+type message struct {
+	rec streaming.Record
+	env streaming.Envelope
+	hop streaming.Hop
+	bad error // the envelope breaks the contract: what is wrong with it
+}
+
+// decodeInput reads a record of the input topic. What parley- hop headers it
+// arrives with are its sender's: they are kept and mean nothing (rule M2).
+func decodeInput(rec streaming.Record) (*message, *lane.Copy) {
+	m := &message{rec: rec}
+	m.hop.Origin = streaming.Origin{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Timestamp: rec.Timestamp}
+	m.env, m.bad = schemas.DecodeEnvelope(&m.rec)
+	return m, m.asCopy(lane.Input, rec.Offset)
+}
+
+// decodeHop reads a record of a retry topic. Without valid hop data nothing is
+// known of where it belongs: its own place stands for its origin, and it is
+// dead-lettered as contract.
+func decodeHop(rec streaming.Record, tier lane.Log) (*message, *lane.Copy) {
+	original, hop, ok, err := schemas.SplitHop(rec.Headers)
+	m := &message{rec: rec, hop: hop}
+	if !ok || err != nil {
+		m.hop.Origin = streaming.Origin{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Timestamp: rec.Timestamp}
+		m.bad = &schemas.ContractError{Header: "parley-attempt", Problem: "a record in a retry topic without valid hop data"}
+		c := m.asCopy(tier, rec.Offset)
+		c.Origin = -1 // before all of its key; the input log is always past it
+		return m, c
+	}
+	m.rec.Headers = original
+	m.env, m.bad = schemas.DecodeEnvelope(&m.rec)
+	return m, m.asCopy(tier, rec.Offset)
+}
+
+func (m *message) asCopy(log lane.Log, offset int64) *lane.Copy {
+	c := &lane.Copy{
+		Log: log, Offset: offset,
+		Origin: m.hop.Origin.Offset, Moves: m.hop.Moves, Attempts: m.hop.Attempt,
+		ID: m.id(), Payload: m,
+	}
+	if m.hop.Due > 0 {
+		c.Due = unixMilli(m.hop.Due)
+	}
+	if m.rec.Key != nil {
+		c.Key = "k" + string(m.rec.Key)
+	} else {
+		c.Key = "i" + string(c.ID[:]) // no key, no order: only copies of one message are kept apart
+	}
+	return c
+}
+
+// id is the idempotency key. A record without a readable identity is known by
+// its place in the input topic.
+func (m *message) id() streaming.MessageID {
+	if m.env.Source != "" && m.env.ID != "" {
+		return streaming.HashID(m.env.Source, m.env.ID)
+	}
+	o := m.hop.Origin
+	return streaming.HashOrigin(o.Topic, o.Partition, o.Offset)
+}
+
+// copyRecord is the message as a record of a retry or dead-letter topic: the
+// original key, value and headers byte for byte, with hop data beside them.
+func (m *message) copyRecord(topic string, hop *streaming.Hop) *streaming.Record {
+	headers := make([]streaming.Header, len(m.rec.Headers), len(m.rec.Headers)+6)
+	copy(headers, m.rec.Headers)
+	return &streaming.Record{
+		Topic:     topic,
+		Partition: m.hop.Origin.Partition,
+		Key:       m.rec.Key,
+		Value:     m.rec.Value,
+		Headers:   schemas.AppendHop(headers, hop),
+	}
+}

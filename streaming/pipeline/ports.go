@@ -1,0 +1,40 @@
+// Package pipeline takes a record from the log to its end: decode, admit,
+// handle, settle. One file is one stage; Lane composes them and drives the
+// state machine of package lane for one owned input partition.
+package pipeline
+
+import (
+	"context"
+	"time"
+
+	"github.com/seed-c9b6dc07/parley/streaming"
+)
+
+// Appender writes to the log. Append does not block; done is called once, from
+// any goroutine, when the record is acknowledged by all in-sync replicas or has
+// failed for good. Records of one partition are written in the order of calls.
+type Appender interface {
+	Append(rec *streaming.Record, done func(offset int64, err error))
+}
+
+// Loader reads one record again.
+type Loader interface {
+	Load(ctx context.Context, topic string, partition int32, offset int64) (streaming.Record, error)
+}
+
+// Observer is told what happens to the records of one input topic.
+type Observer interface {
+	Consumed(n int)
+	Sent(topic string, n int)
+	Processed(reason streaming.Reason, d time.Duration)
+	EndToEnd(d time.Duration)
+	Redelivered()
+	Duplicate()
+	Skipped()
+	Retrying(reason streaming.Reason)
+	DeadLettered(reason streaming.Reason)
+	InFlight(delta int)
+	Lag(partition int32, d time.Duration)
+	LaneClosed(partition int32)
+	RetryLateness(d time.Duration)
+}

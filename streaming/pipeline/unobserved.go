@@ -1,0 +1,51 @@
+package pipeline
+
+import (
+	"time"
+
+	"github.com/seed-c9b6dc07/parley/streaming"
+)
+
+// Unobserved is an Observer that keeps nothing.
+type Unobserved struct{}
+
+var _ Observer = Unobserved{}
+
+// Consumed implements Observer.
+func (Unobserved) Consumed(int) {}
+
+// Sent implements Observer.
+func (Unobserved) Sent(string, int) {}
+
+// Processed implements Observer.
+func (Unobserved) Processed(streaming.Reason, time.Duration) {}
+
+// EndToEnd implements Observer.
+func (Unobserved) EndToEnd(time.Duration) {}
+
+// Redelivered implements Observer.
+func (Unobserved) Redelivered() {}
+
+// Duplicate implements Observer.
+func (Unobserved) Duplicate() {}
+
+// Skipped implements Observer.
+func (Unobserved) Skipped() {}
+
+// Retrying implements Observer.
+func (Unobserved) Retrying(streaming.Reason) {}
+
+// DeadLettered implements Observer.
+func (Unobserved) DeadLettered(streaming.Reason) {}
+
+// InFlight implements Observer.
+func (Unobserved) InFlight(int) {}
+
+// Lag implements Observer.
+func (Unobserved) Lag(int32, time.Duration) {}
+
+// LaneClosed implements Observer.
+func (Unobserved) LaneClosed(int32) {}
+
+// RetryLateness implements Observer.
+func (Unobserved) RetryLateness(time.Duration) {}

@@ -1,0 +1,161 @@
+// Package worker assembles one worker: a member of an agent's consumer group
+// that takes the records of the input partitions it owns to their ends.
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/kafka"
+	"github.com/seed-c9b6dc07/parley/streaming/pipeline"
+	"github.com/seed-c9b6dc07/parley/streaming/retry"
+)
+
+// Config describes a worker.
+type Config struct {
+	Agent     string              // required; names the inbox
+	Group     string              // default: the agent's name
+	Namespace streaming.Namespace // default: parley
+	Streams   []string            // streams subscribed to, beside the inbox
+	Handlers  map[string]streaming.Handler
+
+	Kafka kafka.Config
+	Codec *schemas.Codec // required
+
+	Retry          retry.Policy
+	Parallel       int           // handlers at once per partition; default 16
+	MaxPending     int           // unsettled records per partition before fetching pauses; default 4096
+	MaxHeld        int           // waiting values in memory per partition; default 1024
+	HandlerTimeout time.Duration // default none
+	DrainTimeout   time.Duration // of a stop or a revoked partition; default 10 s
+	CommitInterval time.Duration // default 200 ms
+
+	// The ledger recognises a message again for LedgerWindow (default 24 h) or
+	// LedgerSize messages per partition (default 1,000,000), whichever is less.
+	LedgerWindow time.Duration
+	LedgerSize   int
+
+	// Partitions and Replication are for topics that do not exist yet; default
+	// 6 and the broker's own. With CheckTopicsOnly nothing is created.
+	Partitions      int32
+	Replication     int16
+	CheckTopicsOnly bool
+
+	SessionTimeout   time.Duration // default: the client's, 45 s
+	RebalanceTimeout time.Duration // default: the client's, 60 s
+
+	// Observe returns the observer of one input topic. Default: none.
+	Observe func(topic string) pipeline.Observer
+	// Trace carries the W3C trace context. Default: as it came.
+	Trace  func(traceparent, tracestate string) (string, string)
+	Logger *slog.Logger    // default: none
+	Clock  streaming.Clock // default: the machine's
+}
+
+func (c Config) withDefaults() Config {
+	c.Group = or(c.Group, c.Agent)
+	c.Namespace = or(c.Namespace, streaming.DefaultNamespace)
+	c.Retry = c.Retry.WithDefaults()
+	c.Parallel = or(c.Parallel, 16)
+	c.MaxPending = or(c.MaxPending, 4096)
+	c.MaxHeld = or(c.MaxHeld, 1024)
+	c.DrainTimeout = or(c.DrainTimeout, 10*time.Second)
+	c.CommitInterval = or(c.CommitInterval, 200*time.Millisecond)
+	c.LedgerWindow = or(c.LedgerWindow, 24*time.Hour)
+	c.LedgerSize = or(c.LedgerSize, 1_000_000)
+	c.Partitions = or(c.Partitions, 6)
+	c.Replication = or(c.Replication, -1)
+	if c.Observe == nil {
+		c.Observe = func(string) pipeline.Observer { return pipeline.Unobserved{} }
+	}
+	if c.Trace == nil {
+		c.Trace = func(p, s string) (string, string) { return p, s }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = streaming.SystemClock{}
+	}
+	return c
+}
+
+func or[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// Validate reports all that is wrong at once.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var errs []error
+	if err := schemas.ValidName(c.Agent); err != nil {
+		errs = append(errs, fmt.Errorf("agent: %w", err))
+	}
+	if err := schemas.ValidName(string(c.Namespace)); err != nil {
+		errs = append(errs, fmt.Errorf("namespace: %w", err))
+	}
+	for _, s := range c.Streams {
+		if err := schemas.ValidName(s); err != nil {
+			errs = append(errs, fmt.Errorf("stream: %w", err))
+		}
+	}
+	for t := range c.Handlers {
+		if err := schemas.ValidType(t); err != nil {
+			errs = append(errs, fmt.Errorf("handler: %w", err))
+		}
+	}
+	if len(c.Kafka.Brokers) == 0 {
+		errs = append(errs, errors.New("no broker: name at least one as host:port"))
+	}
+	if c.Codec == nil {
+		errs = append(errs, errors.New("no codec"))
+	}
+	errs = append(errs, c.Retry.Validate())
+	return errors.Join(errs...)
+}
+
+// input is one input topic with its companions.
+type input struct {
+	topic  string
+	inbox  bool
+	tiers  []string
+	dead   string
+	ledger string
+}
+
+func (c Config) inputs() []input {
+	of := func(topic string, inbox bool) input {
+		in := input{topic: topic, inbox: inbox, dead: streaming.DeadLetterTopic(topic, c.Group), ledger: streaming.LedgerTopic(topic, c.Group)}
+		for _, d := range c.Retry.Tiers {
+			in.tiers = append(in.tiers, streaming.RetryTopic(topic, d, c.Group))
+		}
+		return in
+	}
+	ins := []input{of(c.Namespace.Inbox(c.Agent), true)}
+	for _, s := range c.Streams {
+		ins = append(ins, of(c.Namespace.Events(s), false))
+	}
+	return ins
+}
+
+// TopicSpecs lists the topics that a worker of this configuration needs.
+func (c Config) TopicSpecs() []kafka.TopicSpec {
+	c = c.withDefaults()
+	var specs []kafka.TopicSpec
+	for _, in := range c.inputs() {
+		specs = append(specs, kafka.TopicSpec{Name: in.topic, Partitions: c.Partitions})
+		for _, t := range in.tiers {
+			specs = append(specs, kafka.TopicSpec{Name: t, Of: in.topic})
+		}
+		specs = append(specs, kafka.TopicSpec{Name: in.dead, Of: in.topic}, kafka.TopicSpec{Name: in.ledger, Of: in.topic})
+	}
+	return specs
+}

@@ -1,0 +1,222 @@
+package worker
+
+import (
+	"context"
+	"sync"
+
+	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/kafka"
+	"github.com/seed-c9b6dc07/parley/streaming/ledger"
+	"github.com/seed-c9b6dc07/parley/streaming/pipeline"
+)
+
+// lanes are the input partitions that this worker owns.
+type lanes struct {
+	w   *Worker
+	ctx context.Context
+
+	mu     sync.Mutex
+	byTP   map[streaming.TopicPartition]*owned
+	routes map[streaming.TopicPartition]route // input and retry partitions
+}
+
+// owned is one lane with what the worker knows about it.
+type owned struct {
+	tp       streaming.TopicPartition
+	in       input
+	lane     *pipeline.Lane
+	facts    *ledger.Window
+	observer pipeline.Observer
+
+	mu          sync.Mutex   // orders pausing and resuming
+	open        bool         // guarded by lanes.mu
+	committed   []int64      // per log, as Positions.Commit; guarded by Worker.committing
+	checkpoints []checkpoint // in the ledger, oldest first; guarded by Worker.committing
+	stopped     bool         // guarded by lanes.mu
+}
+
+type route struct {
+	owned *owned
+	tier  int
+}
+
+func newLanes(w *Worker) *lanes {
+	return &lanes{
+		w:      w,
+		byTP:   make(map[streaming.TopicPartition]*owned),
+		routes: make(map[streaming.TopicPartition]route),
+	}
+}
+
+// assigned opens lanes. They are rebuilt in the background: the group is not
+// held up.
+func (ls *lanes) assigned(tps []streaming.TopicPartition) {
+	var batch []*owned
+	ls.mu.Lock()
+	for _, tp := range tps {
+		in, ok := ls.w.inputs[tp.Topic]
+		if !ok || ls.byTP[tp] != nil {
+			continue
+		}
+		o := ls.newOwned(tp, in)
+		ls.byTP[tp] = o
+		batch = append(batch, o)
+	}
+	ls.mu.Unlock()
+	go func() {
+		if err := ls.w.rebuild(ls.ctx, batch); err != nil && ls.ctx.Err() == nil {
+			ls.w.fail(err)
+		}
+	}()
+}
+
+func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
+	cfg := ls.w.cfg
+	o := &owned{
+		tp:       tp,
+		in:       in,
+		observer: cfg.Observe(tp.Topic),
+		facts:    ledger.NewWindow(cfg.LedgerWindow, cfg.LedgerSize, cfg.Clock.Now),
+	}
+	o.lane = pipeline.NewLane(ls.ctx, pipeline.Config{
+		Agent: cfg.Agent, Group: cfg.Group, Namespace: cfg.Namespace,
+		Topic: tp.Topic, Partition: tp.Partition, Inbox: in.inbox,
+		Tiers: in.tiers, DeadLetterTopic: in.dead, LedgerTopic: in.ledger,
+		Handlers: ls.w.handlers(in), Policy: cfg.Retry, Parallel: cfg.Parallel, HandlerTimeout: cfg.HandlerTimeout,
+		MaxPending: cfg.MaxPending, MaxHeld: cfg.MaxHeld,
+		Codec: cfg.Codec, Log: ls.w.log, Loader: ls.w.log, Clock: cfg.Clock,
+		Observer: o.observer, Logger: cfg.Logger, Trace: cfg.Trace, Facts: o.facts,
+		OnRoom: func() {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			ls.w.log.Resume([]streaming.TopicPartition{tp})
+		},
+		OnStop: func() { ls.w.stopSettled(o) },
+		OnFail: ls.w.fail,
+	})
+	return o
+}
+
+// opened lets records flow to a rebuilt lane, unless it was taken away
+// meanwhile: then it has handled nothing, and is dropped.
+func (ls *lanes) opened(o *owned, epoch int64, positions []int64) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ls.byTP[o.tp] != o {
+		return
+	}
+	o.open = true
+	o.lane.Open(epoch, positions[0], positions[1:])
+	follow := map[streaming.TopicPartition]int64{}
+	for i, tp := range o.logs() {
+		ls.routes[tp] = route{o, i}
+		follow[tp] = positions[i]
+	}
+	ls.w.log.Resume(o.logs())
+	ls.w.log.Follow(follow)
+	select {
+	case <-ls.w.ready:
+	default:
+		close(ls.w.ready)
+	}
+}
+
+// logs are the partitions that a lane reads: its input, then its tiers.
+func (o *owned) logs() []streaming.TopicPartition {
+	tps := []streaming.TopicPartition{o.tp}
+	for _, t := range o.in.tiers {
+		tps = append(tps, streaming.TopicPartition{Topic: t, Partition: o.tp.Partition})
+	}
+	return tps
+}
+
+// deliver hands what was read to its lane.
+func (ls *lanes) deliver(tp streaming.TopicPartition, recs []streaming.Record) {
+	ls.mu.Lock()
+	r, ok := ls.routes[tp]
+	ls.mu.Unlock()
+	if !ok {
+		return
+	}
+	r.owned.mu.Lock()
+	defer r.owned.mu.Unlock()
+	if r.owned.lane.Offer(r.tier, recs) {
+		ls.w.log.Pause([]streaming.TopicPartition{tp})
+	}
+}
+
+// revoked drains lanes and commits what they have settled.
+func (ls *lanes) revoked(tps []streaming.TopicPartition) {
+	taken := ls.take(tps)
+	if len(taken) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ls.ctx), ls.w.cfg.DrainTimeout)
+	defer cancel()
+	var all sync.WaitGroup
+	for _, o := range taken {
+		all.Go(func() { o.lane.Close(ctx, ls.w.cfg.DrainTimeout/2) })
+	}
+	all.Wait()
+	commit, done := context.WithTimeout(context.WithoutCancel(ls.ctx), commitTimeout)
+	defer done()
+	ls.w.commit(commit, taken, false)
+}
+
+// lost drops lanes that somebody else may own already: nothing is committed.
+func (ls *lanes) lost(tps []streaming.TopicPartition) {
+	for _, o := range ls.take(tps) {
+		o.lane.Abort()
+	}
+}
+
+// take removes lanes and returns those that were open.
+func (ls *lanes) take(tps []streaming.TopicPartition) []*owned {
+	var taken []*owned
+	var logs []streaming.TopicPartition
+	ls.mu.Lock()
+	for _, tp := range tps {
+		o := ls.byTP[tp]
+		if o == nil {
+			continue
+		}
+		delete(ls.byTP, tp)
+		if !o.open {
+			continue
+		}
+		taken = append(taken, o)
+		logs = append(logs, o.logs()...)
+		for _, tp := range o.logs() {
+			delete(ls.routes, tp)
+		}
+	}
+	ls.mu.Unlock()
+	ls.w.log.Leave(logs)
+	return taken
+}
+
+// owned lists the owned partitions, opened or not.
+func (ls *lanes) owned() []streaming.TopicPartition {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	var tps []streaming.TopicPartition
+	for tp := range ls.byTP {
+		tps = append(tps, tp)
+	}
+	return tps
+}
+
+// open lists the open lanes.
+func (ls *lanes) open() []*owned {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	var all []*owned
+	for _, o := range ls.byTP {
+		if o.open {
+			all = append(all, o)
+		}
+	}
+	return all
+}
+
+var _ pipeline.Appender = (*kafka.Log)(nil)

@@ -1,0 +1,257 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/kafka"
+)
+
+// rebuild brings lanes to the state that the logs say and opens them (rules W1
+// and F2): a claim in the ledger, the ledger up to the claim, the committed
+// offsets, then the tiers and the dead letters to their ends. Nothing is
+// handled before.
+func (w *Worker) rebuild(ctx context.Context, batch []*owned) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	b := &rebuilding{w: w}
+	for _, o := range batch {
+		b.all = append(b.all, &rebuilt{owned: o})
+	}
+	for _, step := range []func(context.Context) error{b.readLedgers, b.claim, b.locate, b.readTiers} {
+		if err := step(ctx); err != nil {
+			return fmt.Errorf("take over %d partitions: %w", len(batch), err)
+		}
+	}
+	for _, r := range b.all {
+		w.lanes.opened(r.owned, r.epoch, r.positions)
+	}
+	return nil
+}
+
+type rebuilding struct {
+	w   *Worker
+	all []*rebuilt
+}
+
+// rebuilt is what is known of one lane so far.
+type rebuilt struct {
+	*owned
+	read       int64 // the ledger has been read up to this offset
+	epoch      int64 // the highest valid claim so far; our own in the end
+	checkpoint *streaming.Checkpoint
+	positions  []int64 // where the input topic and each tier go on
+}
+
+func (r *rebuilt) ledger() streaming.TopicPartition {
+	return streaming.TopicPartition{Topic: r.in.ledger, Partition: r.tp.Partition}
+}
+
+// readLedgers reads each ledger partition to its end.
+func (b *rebuilding) readLedgers(ctx context.Context) error {
+	topics := b.topics(func(in input) []string { return []string{in.ledger} })
+	starts, err := b.w.log.StartOffsets(ctx, topics...)
+	if err != nil {
+		return err
+	}
+	ends, err := b.w.log.EndOffsets(ctx, topics...)
+	if err != nil {
+		return err
+	}
+	for _, r := range b.all {
+		r.read = starts[r.ledger()]
+	}
+	return b.readMarks(ctx, b.all, func(r *rebuilt) int64 { return ends[r.ledger()] })
+}
+
+// claim writes a claim of a higher epoch to each ledger partition and reads up
+// to it. A rival's claim of the same epoch that stands before ours is the valid
+// one: then we claim again, above it.
+func (b *rebuilding) claim(ctx context.Context) error {
+	left := b.all
+	for len(left) > 0 {
+		recs := make([]*streaming.Record, len(left))
+		for i, r := range left {
+			value, err := schemas.EncodeMarks(ctx, b.w.cfg.Codec, []streaming.Mark{{
+				Kind: streaming.MarkClaim, Epoch: r.epoch + 1, Origin: -1, Time: b.w.cfg.Clock.Now(),
+			}})
+			if err != nil {
+				return err
+			}
+			recs[i] = &streaming.Record{Topic: r.in.ledger, Partition: r.tp.Partition, Value: value}
+		}
+		offsets, err := b.w.log.AppendSync(ctx, recs...)
+		if err != nil {
+			return err
+		}
+		wanted := make(map[*rebuilt]int64)
+		claims := make(map[*rebuilt]int64)
+		for i, r := range left {
+			wanted[r], claims[r] = r.epoch+1, offsets[i]
+		}
+		if err := b.readMarks(ctx, left, func(r *rebuilt) int64 { return claims[r] }); err != nil {
+			return err
+		}
+		var again []*rebuilt
+		for _, r := range left {
+			r.read = claims[r] + 1
+			if r.epoch < wanted[r] {
+				r.epoch = wanted[r]
+			} else {
+				again = append(again, r)
+			}
+		}
+		left = again
+	}
+	return nil
+}
+
+// readMarks reads ledger partitions on to an offset each.
+func (b *rebuilding) readMarks(ctx context.Context, some []*rebuilt, to func(*rebuilt) int64) error {
+	byTP := make(map[streaming.TopicPartition]*rebuilt)
+	var ranges []kafka.Range
+	for _, r := range some {
+		byTP[r.ledger()] = r
+		ranges = append(ranges, kafka.Range{TopicPartition: r.ledger(), From: r.read, To: to(r)})
+	}
+	var failed error
+	err := b.w.log.Scan(ctx, ranges, func(rec streaming.Record) {
+		if failed != nil {
+			return
+		}
+		marks, err := schemas.DecodeMarks(ctx, b.w.cfg.Codec, rec.Value)
+		if err != nil {
+			if _, bad := schemas.ErrorReason(err); !bad {
+				failed = err
+				return
+			}
+			b.w.cfg.Logger.Error("a mark in the ledger cannot be read and is skipped", "topic", rec.Topic,
+				"partition", rec.Partition, "offset", rec.Offset, "error", err)
+			return
+		}
+		r := byTP[streaming.TopicPartition{Topic: rec.Topic, Partition: rec.Partition}]
+		for _, m := range marks {
+			r.recall(m, rec.Offset)
+		}
+	})
+	if failed != nil {
+		return failed
+	}
+	if err != nil {
+		return err
+	}
+	for _, r := range some {
+		r.read = max(r.read, to(r))
+	}
+	return nil
+}
+
+func (r *rebuilt) recall(m streaming.Mark, offset int64) {
+	if m.Kind == streaming.MarkClaim {
+		r.epoch = max(r.epoch, m.Epoch)
+		return
+	}
+	if m.Epoch < r.epoch {
+		return // void: its writer had lost the lane (F2)
+	}
+	if m.Kind == streaming.MarkCheckpoint {
+		r.checkpoint = m.Checkpoint
+		r.checkpoints = append(r.checkpoints, checkpoint{offset: offset, at: m.Time, ends: m.Checkpoint.Ends})
+	}
+	r.lane.RecallMark(m)
+}
+
+// locate finds where each log goes on: the committed offset, or the copy of it
+// in the ledger's checkpoint, or the start of a log that nobody has read. The
+// input topic is never reset in silence.
+func (b *rebuilding) locate(ctx context.Context) error {
+	topics := b.topics(func(in input) []string { return append([]string{in.topic}, in.tiers...) })
+	committed, err := b.w.log.Committed(ctx, b.w.cfg.Group)
+	if err != nil {
+		return err
+	}
+	starts, err := b.w.log.StartOffsets(ctx, topics...)
+	if err != nil {
+		return err
+	}
+	ends, err := b.w.log.EndOffsets(ctx, topics...)
+	if err != nil {
+		return err
+	}
+	for _, r := range b.all {
+		for i, tp := range r.logs() {
+			at, known := committed[tp]
+			if !known && r.checkpoint != nil {
+				at, known = r.checkpoint.Committed[tp.Topic]
+			}
+			if !known || i > 0 && at < starts[tp] {
+				at = starts[tp]
+			}
+			if at < starts[tp] || at > ends[tp] {
+				return &kafka.OffsetLostError{TopicPartition: tp, Wanted: at, Start: starts[tp], End: ends[tp]}
+			}
+			r.positions = append(r.positions, at)
+		}
+	}
+	return nil
+}
+
+// readTiers reads the unsettled part of each tier, and the dead letters that
+// the ledger may not know of.
+func (b *rebuilding) readTiers(ctx context.Context) error {
+	topics := b.topics(func(in input) []string { return append([]string{in.dead}, in.tiers...) })
+	starts, err := b.w.log.StartOffsets(ctx, topics...)
+	if err != nil {
+		return err
+	}
+	ends, err := b.w.log.EndOffsets(ctx, topics...)
+	if err != nil {
+		return err
+	}
+	type place struct {
+		r    *rebuilt
+		tier int
+	}
+	places := make(map[streaming.TopicPartition]place)
+	var ranges []kafka.Range
+	for _, r := range b.all {
+		for i, tp := range r.logs() {
+			if i > 0 {
+				places[tp] = place{r, i}
+				ranges = append(ranges, kafka.Range{TopicPartition: tp, From: r.positions[i], To: ends[tp]})
+			}
+		}
+		dead := streaming.TopicPartition{Topic: r.in.dead, Partition: r.tp.Partition}
+		from := starts[dead]
+		if r.checkpoint != nil {
+			from = max(from, r.checkpoint.Ends[r.in.dead])
+		}
+		places[dead] = place{r, 0}
+		ranges = append(ranges, kafka.Range{TopicPartition: dead, From: from, To: ends[dead]})
+	}
+	return b.w.log.Scan(ctx, ranges, func(rec streaming.Record) {
+		p := places[streaming.TopicPartition{Topic: rec.Topic, Partition: rec.Partition}]
+		if p.tier == 0 {
+			p.r.lane.RecallDead(rec)
+			return
+		}
+		p.r.lane.RecallTier(p.tier, rec)
+	})
+}
+
+func (b *rebuilding) topics(of func(input) []string) []string {
+	seen := make(map[string]bool)
+	var topics []string
+	for _, r := range b.all {
+		for _, t := range of(r.in) {
+			if !seen[t] {
+				seen[t] = true
+				topics = append(topics, t)
+			}
+		}
+	}
+	return topics
+}

@@ -1,0 +1,186 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/kafka"
+)
+
+// Worker is one instance of an agent.
+type Worker struct {
+	cfg    Config
+	inputs map[string]input // by input topic
+
+	log    *kafka.Log
+	member *kafka.Member
+	lanes  *lanes
+
+	failed   chan error
+	stopping sync.Once
+	stopped  chan struct{} // agent.stop has been obeyed
+	ready    chan struct{} // the first lanes are open
+
+	committing sync.Mutex // one commit at a time, also with the final one
+}
+
+// New returns a worker, or all that is wrong with its configuration.
+func New(cfg Config) (*Worker, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	w := &Worker{
+		cfg:     cfg.withDefaults(),
+		inputs:  make(map[string]input),
+		failed:  make(chan error, 1),
+		stopped: make(chan struct{}),
+		ready:   make(chan struct{}),
+	}
+	for _, in := range w.cfg.inputs() {
+		w.inputs[in.topic] = in
+	}
+	w.lanes = newLanes(w)
+	return w, nil
+}
+
+// Run works until ctx ends or the agent is told to stop; then it drains: no new
+// message is started, what is under way is settled or given back within
+// Config.DrainTimeout, offsets are committed, the group is left. An error says
+// why it could not go on; nothing is lost by it.
+func (w *Worker) Run(ctx context.Context) error {
+	log, err := kafka.NewLog(w.cfg.Kafka)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	w.log = log
+	if err := w.prepareTopics(ctx); err != nil {
+		return err
+	}
+
+	// The log outlives ctx: draining needs it.
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	w.lanes.ctx = running
+	member, err := w.join()
+	if err != nil {
+		return err
+	}
+	w.member = member
+
+	var background sync.WaitGroup
+	background.Go(func() {
+		if err := log.Read(running, w.lanes.deliver); err != nil {
+			w.fail(err)
+		}
+	})
+	background.Go(func() { w.tend(running) })
+
+	select {
+	case <-ctx.Done():
+	case <-w.stopped:
+	case err = <-w.failed:
+	}
+	w.drain()
+	member.Leave()
+	stop()
+	background.Wait()
+	select {
+	case late := <-w.failed:
+		err = errors.Join(err, late)
+	default:
+	}
+	if err != nil {
+		return fmt.Errorf("agent %s: %w", w.cfg.Agent, err)
+	}
+	return nil
+}
+
+// Ready is closed when this worker's first partitions are open.
+func (w *Worker) Ready() <-chan struct{} { return w.ready }
+
+func (w *Worker) fail(err error) {
+	select {
+	case w.failed <- err:
+	default:
+	}
+}
+
+// prepareTopics creates what is missing, where that is allowed, and refuses to
+// start on a topic that would break a promise.
+func (w *Worker) prepareTopics(ctx context.Context) error {
+	plan, err := w.log.PlanTopics(ctx, w.cfg.TopicSpecs())
+	if err != nil {
+		return err
+	}
+	if err := plan.Err(); err != nil {
+		return err
+	}
+	if w.cfg.CheckTopicsOnly {
+		return plan.Missing()
+	}
+	return w.log.ApplyTopics(ctx, plan, w.cfg.Replication)
+}
+
+func (w *Worker) join() (*kafka.Member, error) {
+	var topics []string
+	for topic := range w.inputs {
+		topics = append(topics, topic)
+	}
+	joined := make(chan struct{})
+	// The group may assign before Join has returned.
+	after := func(do func([]streaming.TopicPartition)) func([]streaming.TopicPartition) {
+		return func(tps []streaming.TopicPartition) {
+			<-joined
+			do(tps)
+		}
+	}
+	m, err := kafka.Join(w.cfg.Kafka, kafka.GroupConfig{
+		Group:            w.cfg.Group,
+		Topics:           topics,
+		SessionTimeout:   w.cfg.SessionTimeout,
+		RebalanceTimeout: w.cfg.RebalanceTimeout,
+		Assigned:         after(w.lanes.assigned),
+		Revoked:          after(w.lanes.revoked),
+		Lost:             after(w.lanes.lost),
+	})
+	w.member = m
+	close(joined)
+	return m, err
+}
+
+// drain gives all lanes back.
+func (w *Worker) drain() {
+	w.lanes.revoked(w.lanes.owned())
+}
+
+// tend commits, trims and observes while the worker runs.
+func (w *Worker) tend(ctx context.Context) {
+	commit := time.NewTicker(w.cfg.CommitInterval)
+	defer commit.Stop()
+	observe := time.NewTicker(time.Second)
+	defer observe.Stop()
+	checkpoint := time.NewTicker(checkpointInterval)
+	defer checkpoint.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-commit.C:
+			w.commit(ctx, w.lanes.open(), false)
+		case <-observe.C:
+			for _, o := range w.lanes.open() {
+				o.lane.ObserveLag()
+			}
+		case <-checkpoint.C:
+			open := w.lanes.open()
+			w.commit(ctx, open, true)
+			w.checkpoint(open)
+			w.trim(ctx, open)
+		}
+	}
+}
