@@ -1,0 +1,158 @@
+package embedded
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hamba/avro/v2"
+)
+
+var levels = []string{
+	"NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE",
+}
+
+func validLevel(level string) bool { return slices.Contains(levels, level) }
+
+// check refuses what is not a valid schema and returns its identity.
+func (s *registryState) check(sc schema) (string, error) {
+	identity, err := sc.identity()
+	if err != nil {
+		return "", errInvalidSchema(err.Error())
+	}
+	if _, err := s.parse(sc); err != nil {
+		return "", errInvalidSchema(err.Error())
+	}
+	return identity, nil
+}
+
+// parse reads an Avro schema and those it refers to.
+func (s *registryState) parse(sc schema) (_ avro.Schema, err error) {
+	defer func() {
+		if r := recover(); r != nil { // the parser is given text from outside
+			err = fmt.Errorf("schema cannot be parsed: %v", r)
+		}
+	}()
+	// A cache of its own for each parse: in a shared one a name would mean
+	// whatever was parsed last.
+	return s.parseInto(sc, &avro.SchemaCache{}, make(map[reference]bool))
+}
+
+func (s *registryState) parseInto(sc schema, cache *avro.SchemaCache, seen map[reference]bool) (avro.Schema, error) {
+	for _, r := range sc.References {
+		target := reference{Subject: r.Subject, Version: r.Version}
+		if seen[target] {
+			continue
+		}
+		seen[target] = true
+		v, err := s.find(r.Subject, r.Version, liveAndDeleted)
+		if err != nil {
+			return nil, fmt.Errorf("reference %q: subject %q has no version %d", r.Name, r.Subject, r.Version)
+		}
+		if _, err := s.parseInto(s.Schemas[v.ID], cache, seen); err != nil {
+			return nil, fmt.Errorf("reference %q: %w", r.Name, err)
+		}
+	}
+	return avro.ParseWithCache(sc.Text, "", cache)
+}
+
+// incompatibilities returns why a schema may not follow earlier versions of a
+// subject, by the subject's level, in sentences for a person. earlier is
+// ascending; a level that is not transitive looks at the last one only.
+func (s *registryState) incompatibilities(name string, sc schema, earlier []version) []string {
+	level, transitive := strings.CutSuffix(s.level(name), "_TRANSITIVE")
+	if level == "NONE" || len(earlier) == 0 {
+		return nil
+	}
+	if !transitive {
+		earlier = earlier[len(earlier)-1:]
+	}
+	candidate, err := s.parse(sc)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var reasons []string
+	for _, v := range slices.Backward(earlier) {
+		old, err := s.parse(s.Schemas[v.ID])
+		if err != nil {
+			reasons = append(reasons, fmt.Sprintf("version %d cannot be parsed: %v", v.Version, err))
+			continue
+		}
+		if level == "BACKWARD" || level == "FULL" {
+			if why := unreadable(candidate, old); why != "" {
+				reasons = append(reasons, fmt.Sprintf("the new schema cannot read data of version %d: %s", v.Version, why))
+			}
+		}
+		if level == "FORWARD" || level == "FULL" {
+			if why := unreadable(old, candidate); why != "" {
+				reasons = append(reasons, fmt.Sprintf("version %d cannot read data of the new schema: %s", v.Version, why))
+			}
+		}
+	}
+	return reasons
+}
+
+// unreadable says why reader cannot read what writer wrote; empty if it can.
+func unreadable(reader, writer avro.Schema) string {
+	err := avro.NewSchemaCompatibility().Compatible(reader, writer)
+	if err == nil {
+		return ""
+	}
+	path, err := locate(reader, writer, nil, err, make(map[string]bool))
+	if len(path) == 0 {
+		return err.Error()
+	}
+	return fmt.Sprintf("at %s: %v", strings.Join(path, "."), err)
+}
+
+// locate follows an incompatibility down to the innermost field that has it:
+// the library's message does not say where it is.
+func locate(reader, writer avro.Schema, path []string, err error, seen map[string]bool) ([]string, error) {
+	down := func(step string, r, w avro.Schema) ([]string, error, bool) {
+		e := avro.NewSchemaCompatibility().Compatible(r, w)
+		if e == nil {
+			return nil, nil, false
+		}
+		p, e := locate(r, w, append(slices.Clone(path), step), e, seen)
+		return p, e, true
+	}
+	reader, writer = deref(reader), deref(writer)
+	switch r := reader.(type) {
+	case *avro.RecordSchema:
+		w, ok := writer.(*avro.RecordSchema)
+		if !ok || seen[r.FullName()] {
+			break
+		}
+		seen[r.FullName()] = true
+		for _, rf := range r.Fields() {
+			for _, wf := range w.Fields() {
+				if wf.Name() != rf.Name() && !slices.Contains(rf.Aliases(), wf.Name()) {
+					continue
+				}
+				if p, e, found := down(rf.Name(), rf.Type(), wf.Type()); found {
+					return p, e
+				}
+			}
+		}
+	case *avro.ArraySchema:
+		if w, ok := writer.(*avro.ArraySchema); ok {
+			if p, e, found := down("[]", r.Items(), w.Items()); found {
+				return p, e
+			}
+		}
+	case *avro.MapSchema:
+		if w, ok := writer.(*avro.MapSchema); ok {
+			if p, e, found := down("{}", r.Values(), w.Values()); found {
+				return p, e
+			}
+		}
+	}
+	return path, err
+}
+
+func deref(s avro.Schema) avro.Schema {
+	if ref, ok := s.(*avro.RefSchema); ok {
+		return ref.Schema()
+	}
+	return s
+}
