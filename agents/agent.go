@@ -19,6 +19,8 @@ type Config struct {
 	HandlerTimeout time.Duration // default: none
 	DrainTimeout   time.Duration // default 10 s
 	LedgerWindow   time.Duration // how long a message is recognised again; default 24 h
+	ExactlyOnce    bool          // Kafka transactions, see worker.Config; default: at least once
+	Instance       string        // with ExactlyOnce: this process slot's stable name; default random
 }
 
 // Agent is a name with typed handlers. Add handlers with On, then run it with

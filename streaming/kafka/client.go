@@ -84,6 +84,22 @@ func (c Config) options() []kgo.Opt {
 	return opts
 }
 
+// producing are the options of every client that writes.
+func (c Config) producing() []kgo.Opt {
+	limit := c.maxRecordBytes()
+	return append(c.options(),
+		kgo.RecordPartitioner(newPartitioner()),
+		kgo.ProducerLinger(0),
+		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 {
+			if isCompanion(topic) {
+				return limit + companionExtraBytes
+			}
+			return limit
+		}),
+		kgo.MaxBufferedRecords(1<<20),
+	)
+}
+
 // Ping reports an UnreachableError unless a broker answers.
 func Ping(ctx context.Context, c Config) error {
 	cl, err := kgo.NewClient(c.options()...)
@@ -143,17 +159,7 @@ type Log struct {
 
 // NewLog connects lazily: Ping first for a clear error.
 func NewLog(c Config) (*Log, error) {
-	limit := c.maxRecordBytes()
-	cl, err := kgo.NewClient(append(c.options(),
-		kgo.RecordPartitioner(newPartitioner()),
-		kgo.ProducerLinger(0),
-		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 {
-			if isCompanion(topic) {
-				return limit + companionExtraBytes
-			}
-			return limit
-		}),
-		kgo.MaxBufferedRecords(1<<20),
+	cl, err := kgo.NewClient(append(c.producing(),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMaxWait(500*time.Millisecond),

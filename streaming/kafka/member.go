@@ -113,11 +113,21 @@ func (m *Member) Commit(ctx context.Context, offsets map[streaming.TopicPartitio
 	switch {
 	case failed == nil:
 		return nil
-	case errors.Is(failed, kerr.IllegalGeneration), errors.Is(failed, kerr.UnknownMemberID),
-		errors.Is(failed, kerr.RebalanceInProgress), errors.Is(failed, kerr.StaleMemberEpoch):
+	case fenced(failed):
 		return fmt.Errorf("%w: %w", ErrFenced, failed)
 	}
 	return failed
+}
+
+func fenced(err error) bool {
+	return errors.Is(err, kerr.IllegalGeneration) || errors.Is(err, kerr.UnknownMemberID) ||
+		errors.Is(err, kerr.RebalanceInProgress) || errors.Is(err, kerr.StaleMemberEpoch) || errors.Is(err, kerr.FencedMemberEpoch)
+}
+
+// Membership is the member as the group knows it now.
+func (m *Member) Membership() Membership {
+	id, generation := m.client.GroupMetadata()
+	return Membership{Group: m.group, MemberID: id, Generation: generation}
 }
 
 // Leave leaves the group, with Revoked called for what is still owned.

@@ -53,12 +53,31 @@ func listed(ctx context.Context, list func() (kadm.ListedOffsets, error)) (map[s
 	return out, nil
 }
 
-// Committed returns the offsets that a group has committed. A partition without
-// one is absent.
+// HighWatermarks returns the end of each partition of topics, what stands in
+// open transactions included: a read_committed reader reaches it once these
+// have ended.
+func (l *Log) HighWatermarks(ctx context.Context, topics ...string) (map[streaming.TopicPartition]int64, error) {
+	return listed(ctx, func() (kadm.ListedOffsets, error) { return l.admin.ListEndOffsets(ctx, topics...) })
+}
+
+// Committed returns the offsets that a group has committed, once no open
+// transaction is about to change them. A partition without one is absent.
 func (l *Log) Committed(ctx context.Context, group string) (map[streaming.TopicPartition]int64, error) {
-	offsets, err := l.admin.FetchOffsets(ctx, group)
-	if err == nil {
-		err = offsets.Error()
+	var offsets kadm.OffsetResponses
+	var err error
+	for {
+		offsets, err = l.admin.FetchOffsets(kadm.RequireStable(ctx), group)
+		if err == nil {
+			err = offsets.Error()
+		}
+		if !errors.Is(err, kerr.UnstableOffsetCommit) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
 	if errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, nil

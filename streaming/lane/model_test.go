@@ -103,7 +103,9 @@ func (f memory) Settle(id streaming.MessageID, v lane.Fact) {
 	f[id] = v
 }
 
-func (w *world) say(format string, args ...any) { w.trace = append(w.trace, fmt.Sprintf(format, args...)) }
+func (w *world) say(format string, args ...any) {
+	w.trace = append(w.trace, fmt.Sprintf(format, args...))
+}
 
 func (w *world) step() {
 	o := w.o

@@ -34,8 +34,13 @@ type Config struct {
 	MaxPending     int           // unsettled input records at which Offer says full
 	MaxHeld        int           // values kept in memory for copies that wait in tiers
 
-	Codec    *schemas.Codec
-	Log      Appender
+	Codec *schemas.Codec
+	Log   Appender
+	// Atomic makes the lane settle exactly once: it writes records all or
+	// nothing, in one transaction with the lane's offsets, and calls done once,
+	// from any goroutine, with their offsets, or with those that can never be
+	// written if nothing was. Nil: at least once.
+	Atomic   func(recs []*streaming.Record, done func(offsets []int64, refused map[int]error))
 	Loader   Loader
 	Clock    streaming.Clock
 	Observer Observer
@@ -70,7 +75,7 @@ type Lane struct {
 	// Only on the lane's goroutine.
 	running  int // handlers
 	appends  int // appends not yet acknowledged
-	marks    []pendingMark
+	staged   []*conclusion
 	flushing bool
 	closing  bool
 	failure  error
@@ -84,11 +89,6 @@ type Positions struct {
 	Commit  []int64 // per log, the input topic first: may be committed
 	Pending int     // input records that are not settled
 	Idle    bool    // nothing is waiting, running or unacknowledged
-}
-
-type pendingMark struct {
-	mark  streaming.Mark
-	acked func(offset int64) // of the ledger record
 }
 
 // NewLane returns a lane that handles nothing until it is opened.
@@ -200,12 +200,15 @@ func (l *Lane) Checkpoint(committed map[string]int64, written func(offset int64,
 		for i, t := range l.cfg.Tiers {
 			ends[t] = l.machine.Position(lane.Log(i + 1))
 		}
-		l.mark(streaming.Mark{
-			Kind: streaming.MarkCheckpoint, Epoch: l.epoch, Time: l.cfg.Clock.Now(),
-			Checkpoint: &streaming.Checkpoint{Ends: ends, Committed: committed},
-		}, func(offset int64) {
-			l.cfg.Facts.Evict()
-			written(offset, ends)
+		l.conclude(&conclusion{
+			mark: &streaming.Mark{
+				Kind: streaming.MarkCheckpoint, Epoch: l.epoch, Time: l.cfg.Clock.Now(),
+				Checkpoint: &streaming.Checkpoint{Ends: ends, Committed: committed},
+			},
+			settled: func(_ []int64, ledger int64) {
+				l.cfg.Facts.Evict()
+				written(ledger, ends)
+			},
 		})
 	})
 }
@@ -273,7 +276,7 @@ func (l *Lane) loop() {
 		l.decide()
 		l.flush()
 		l.publish()
-		if l.closing && l.running == 0 && l.appends == 0 && len(l.marks) == 0 && l.quiet() {
+		if l.closing && l.running == 0 && l.appends == 0 && len(l.staged) == 0 && l.quiet() {
 			return
 		}
 		wait := time.Hour
@@ -286,6 +289,12 @@ func (l *Lane) loop() {
 		case <-timer.C:
 		}
 	}
+}
+
+func (l *Lane) isLost() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost
 }
 
 func (l *Lane) quiet() bool {
@@ -426,10 +435,7 @@ func (l *Lane) load(c *lane.Copy) {
 // goroutine. What is left of a lost lane is never reported back: nothing of it
 // is settled.
 func (l *Lane) append(rec *streaming.Record, acked func(offset int64, err error)) {
-	l.mu.Lock()
-	lost := l.lost
-	l.mu.Unlock()
-	if lost {
+	if l.isLost() {
 		return
 	}
 	l.appends++
@@ -443,41 +449,6 @@ func (l *Lane) append(rec *streaming.Record, acked func(offset int64, err error)
 	})
 }
 
-// mark queues a mark; acked runs on the lane's goroutine.
-func (l *Lane) mark(m streaming.Mark, acked func(offset int64)) {
-	l.marks = append(l.marks, pendingMark{m, acked})
-}
-
-// flush appends the queued marks as one record, one record at a time: under
-// load many marks share one, without it none waits.
-func (l *Lane) flush() {
-	if l.flushing || len(l.marks) == 0 || l.failure != nil {
-		return
-	}
-	batch := l.marks
-	l.marks = nil
-	marks := make([]streaming.Mark, len(batch))
-	for i := range batch {
-		marks[i] = batch[i].mark
-	}
-	value, err := schemas.EncodeMarks(context.WithoutCancel(l.ctx), l.cfg.Codec, marks)
-	if err != nil {
-		l.fail(err)
-		return
-	}
-	l.flushing = true
-	l.append(&streaming.Record{Topic: l.cfg.LedgerTopic, Partition: l.cfg.Partition, Value: value}, func(offset int64, err error) {
-		l.flushing = false
-		if err != nil {
-			l.fail(err)
-			return
-		}
-		for _, p := range batch {
-			p.acked(offset)
-		}
-	})
-}
-
 // fail ends the lane's work: what is not settled stays unsettled.
 func (l *Lane) fail(err error) {
 	if l.failure != nil {
@@ -485,7 +456,7 @@ func (l *Lane) fail(err error) {
 	}
 	l.failure = err
 	l.closing = true
-	l.marks = nil
+	l.staged = nil
 	l.cfg.OnFail(err)
 }
 
@@ -506,7 +477,7 @@ func (l *Lane) publish() {
 	p := Positions{
 		Commit:  commit,
 		Pending: l.machine.Unsettled(lane.Input),
-		Idle:    l.machine.Live() == 0 && l.running == 0 && l.appends == 0 && len(l.marks) == 0,
+		Idle:    l.machine.Live() == 0 && l.running == 0 && l.appends == 0 && len(l.staged) == 0,
 	}
 	l.mu.Lock()
 	l.state = p

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/seed-c9b6dc07/parley/streaming"
@@ -26,7 +25,7 @@ func (l *Lane) settle(c *lane.Copy, m *message, a attempted) {
 	var unavailable *unavailableError
 	switch {
 	case a.err == nil:
-		l.sendOutputs(c, m, a)
+		l.succeeded(c, m, a)
 	case l.cancelled():
 		l.machine.GiveBack(c) // ended by us, not by the message
 	case errors.As(a.err, &unavailable):
@@ -37,73 +36,41 @@ func (l *Lane) settle(c *lane.Copy, m *message, a attempted) {
 	}
 }
 
-// sendOutputs appends what the handler staged; when all of it is acknowledged
-// the message is marked done.
-func (l *Lane) sendOutputs(c *lane.Copy, m *message, a attempted) {
-	waiting := len(a.outputs)
+// succeeded sends what the handler staged and marks the message done.
+func (l *Lane) succeeded(c *lane.Copy, m *message, a attempted) {
+	recs := a.outputs
 	if a.ack != nil {
-		waiting++
+		recs = append(recs, a.ack)
 	}
-	if waiting == 0 {
-		l.markDone(c, m)
-		return
-	}
-	var refused error
-	acked := func(rec *streaming.Record, optional bool) func(int64, error) {
-		return func(_ int64, err error) {
-			switch {
-			case err == nil:
-				l.cfg.Observer.Sent(rec.Topic, 1)
-			case optional && isRefusal(err):
-				l.cfg.Logger.Info("ack not sent", "topic", rec.Topic, "error", err)
-			default:
-				refused = fmt.Errorf("send to %s: %w", rec.Topic, err)
-			}
-			if waiting--; waiting > 0 {
-				return
-			}
-			switch {
-			case refused == nil:
-				l.markDone(c, m)
-			case errors.Is(refused, streaming.ErrRecordTooLarge):
-				l.failed(c, m, attempted{err: streaming.DeadLetter(streaming.ReasonTooLarge, refused), ran: true})
-			case isRefusal(refused):
-				l.failed(c, m, attempted{err: refused, ran: true})
-			default:
-				l.fail(refused)
-			}
-		}
-	}
-	for _, out := range a.outputs {
-		l.append(out, acked(out, false))
-	}
-	if a.ack != nil {
-		l.append(a.ack, acked(a.ack, true))
-	}
-}
-
-// isRefusal reports whether an append failed because of its record.
-func isRefusal(err error) bool {
-	return errors.Is(err, streaming.ErrRecordTooLarge) || errors.Is(err, streaming.ErrUnknownTopic)
-}
-
-func (l *Lane) markDone(c *lane.Copy, m *message) {
 	now := l.cfg.Clock.Now()
-	attempts := c.Attempts + 1
-	l.mark(streaming.Mark{
-		Kind: streaming.MarkDone, ID: c.ID, Moves: c.Moves, Attempts: attempts, Log: l.logName(c.Log),
-		Offset: c.Offset, Origin: c.Origin, Epoch: l.epoch, Time: now,
-	}, func(int64) {
-		l.ended(c)
-		l.machine.Done(c)
-		sent := m.env.Time
-		if sent.IsZero() {
-			sent = m.hop.Origin.Timestamp
-		}
-		l.cfg.Observer.EndToEnd(now.Sub(sent))
-		if c.Barrier {
-			l.cfg.OnStop()
-		}
+	l.conclude(&conclusion{
+		recs:     recs,
+		optional: a.ack != nil,
+		mark: &streaming.Mark{
+			Kind: streaming.MarkDone, ID: c.ID, Moves: c.Moves, Attempts: c.Attempts + 1, Log: l.logName(c.Log),
+			Offset: c.Offset, Origin: c.Origin, Epoch: l.epoch, Time: now,
+		},
+		settled: func([]int64, int64) {
+			l.ended(c)
+			l.machine.Done(c)
+			for _, rec := range recs {
+				l.cfg.Observer.Sent(rec.Topic, 1)
+			}
+			sent := m.env.Time
+			if sent.IsZero() {
+				sent = m.hop.Origin.Timestamp
+			}
+			l.cfg.Observer.EndToEnd(now.Sub(sent))
+			if c.Barrier {
+				l.cfg.OnStop()
+			}
+		},
+		refused: func(err error) {
+			if errors.Is(err, streaming.ErrRecordTooLarge) {
+				err = streaming.DeadLetter(streaming.ReasonTooLarge, err)
+			}
+			l.failed(c, m, attempted{err: err, ran: true})
+		},
 	})
 }
 
@@ -156,49 +123,48 @@ func (l *Lane) queueBehind(c *lane.Copy, m *message, tier lane.Log) {
 
 // move appends the next copy of a message to a tier. The append is the mark.
 func (l *Lane) move(c *lane.Copy, m *message, tier lane.Log, hop *streaming.Hop, moved func()) {
-	rec := m.copyRecord(l.logTopic(tier), hop)
-	l.append(rec, func(offset int64, err error) {
-		if errors.Is(err, streaming.ErrRecordTooLarge) {
-			l.kill(c, m, streaming.ReasonTooLarge, hop.Attempt, err)
-			return
-		}
-		if err != nil {
-			l.fail(fmt.Errorf("append to %s: %w", rec.Topic, err))
-			return
-		}
-		next := (&message{rec: m.rec, env: m.env, hop: *hop, bad: m.bad}).asCopy(tier, offset)
-		next.Key, next.Origin = c.Key, c.Origin
-		if l.machine.Held() >= l.cfg.MaxHeld {
-			next.Payload = nil
-		}
-		l.ended(c)
-		l.machine.Moved(c, next)
-		moved()
+	l.conclude(&conclusion{
+		recs: []*streaming.Record{m.copyRecord(l.logTopic(tier), hop)},
+		settled: func(offsets []int64, _ int64) {
+			next := (&message{rec: m.rec, env: m.env, hop: *hop, bad: m.bad}).asCopy(tier, offsets[0])
+			next.Key, next.Origin = c.Key, c.Origin
+			if l.machine.Held() >= l.cfg.MaxHeld {
+				next.Payload = nil
+			}
+			l.ended(c)
+			l.machine.Moved(c, next)
+			moved()
+		},
+		refused: func(err error) {
+			if errors.Is(err, streaming.ErrRecordTooLarge) {
+				l.kill(c, m, streaming.ReasonTooLarge, hop.Attempt, err)
+				return
+			}
+			l.fail(err)
+		},
 	})
 }
 
-// kill appends the dead letter, then its mark.
+// kill writes the dead letter and its mark.
 func (l *Lane) kill(c *lane.Copy, m *message, reason streaming.Reason, attempts int, cause error) {
 	l.cfg.Logger.Warn("dead letter", "agent", l.cfg.Agent, "topic", l.cfg.Topic, "type", m.env.Type, "id", m.env.ID,
 		"attempts", attempts, "reason", reason, "error", cause)
 	hop := streaming.Hop{
 		Attempt: attempts, Moves: c.Moves + 1, Origin: m.hop.Origin, Reason: reason, Error: cause.Error(),
 	}
-	rec := m.copyRecord(l.cfg.DeadLetterTopic, &hop)
-	l.append(rec, func(offset int64, err error) {
-		if err != nil {
-			l.fail(fmt.Errorf("append to %s: %w", rec.Topic, err))
-			return
-		}
-		l.deadEnd = max(l.deadEnd, offset+1)
-		l.mark(streaming.Mark{
+	l.conclude(&conclusion{
+		recs: []*streaming.Record{m.copyRecord(l.cfg.DeadLetterTopic, &hop)},
+		mark: &streaming.Mark{
 			Kind: streaming.MarkDead, ID: c.ID, Moves: c.Moves + 1, Attempts: attempts, Log: l.logName(c.Log),
 			Offset: c.Offset, Origin: c.Origin, Epoch: l.epoch, Time: l.cfg.Clock.Now(),
-		}, func(int64) {
+		},
+		settled: func(offsets []int64, _ int64) {
+			l.deadEnd = max(l.deadEnd, offsets[0]+1)
 			l.ended(c)
 			l.machine.Dead(c)
 			l.cfg.Observer.DeadLettered(reason)
-		})
+		},
+		refused: l.fail,
 	})
 }
 

@@ -26,6 +26,15 @@ type Config struct {
 	Kafka kafka.Config
 	Codec *schemas.Codec // required
 
+	// ExactlyOnce writes outputs, marks, retry and dead-letter records and
+	// offsets in Kafka transactions: a read_committed reader sees each output
+	// once. For Kafka; the embedded broker does not keep a transaction atomic
+	// across its own crash. Instance names this process slot, the same at each
+	// start, so that a restart ends what its predecessor left open; default: a
+	// random name.
+	ExactlyOnce bool
+	Instance    string
+
 	Retry          retry.Policy
 	Parallel       int           // handlers at once per partition; default 16
 	MaxPending     int           // unsettled records per partition before fetching pauses; default 4096
@@ -59,6 +68,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	c.Group = or(c.Group, c.Agent)
 	c.Namespace = or(c.Namespace, streaming.DefaultNamespace)
+	c.Instance = or(c.Instance, schemas.NewID())
 	c.Retry = c.Retry.WithDefaults()
 	c.Parallel = or(c.Parallel, 16)
 	c.MaxPending = or(c.MaxPending, 4096)

@@ -49,10 +49,14 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 func TestBadInputIsDeadLetteredWithItsReasonAndItsBytes(t *testing.T) {
+	inEachMode(t, testBadInputIsDeadLetteredWithItsReasonAndItsBytes)
+}
+
+func testBadInputIsDeadLetteredWithItsReasonAndItsBytes(t *testing.T, exactlyOnce bool) {
 	c := streamtest.NewCluster(t)
 	p := connect(t, c)
 	got := newSeen()
-	a := agents.New("taker", agents.Config{Retry: quick})
+	a := agents.New("taker", agents.Config{Retry: quick, ExactlyOnce: exactlyOnce})
 	agents.On(a, func(_ context.Context, m *agents.Message[schemas.ErrorReply]) error {
 		got.add(m.ID())
 		return nil
@@ -124,10 +128,14 @@ func TestBadInputIsDeadLetteredWithItsReasonAndItsBytes(t *testing.T) {
 }
 
 func TestStreamsSkipWhatIsNotForTheAgent(t *testing.T) {
+	inEachMode(t, testStreamsSkipWhatIsNotForTheAgent)
+}
+
+func testStreamsSkipWhatIsNotForTheAgent(t *testing.T, exactlyOnce bool) {
 	c := streamtest.NewCluster(t)
 	p := connect(t, c)
 	got := newSeen()
-	a := agents.New("taker", agents.Config{Streams: []string{"news"}, Retry: quick})
+	a := agents.New("taker", agents.Config{Streams: []string{"news"}, Retry: quick, ExactlyOnce: exactlyOnce})
 	agents.On(a, func(_ context.Context, m *agents.Message[schemas.ErrorReply]) error {
 		got.add(m.ID())
 		return nil
@@ -165,17 +173,19 @@ func TestStreamsSkipWhatIsNotForTheAgent(t *testing.T) {
 	}
 }
 
-func TestAcksReachTheSender(t *testing.T) {
+func TestAcksReachTheSender(t *testing.T) { inEachMode(t, testAcksReachTheSender) }
+
+func testAcksReachTheSender(t *testing.T, exactlyOnce bool) {
 	c := streamtest.NewCluster(t)
 	p := connect(t, c)
 	acks := newSeen()
-	giver := agents.New("giver", agents.Config{Retry: quick})
+	giver := agents.New("giver", agents.Config{Retry: quick, ExactlyOnce: exactlyOnce})
 	agents.On(giver, func(_ context.Context, m *agents.Message[schemas.Ack]) error {
 		acks.add(m.Payload.Mode + " " + m.Payload.Messageid)
 		return nil
 	})
 	start(t, p, giver)
-	taker := agents.New("taker", agents.Config{Retry: quick})
+	taker := agents.New("taker", agents.Config{Retry: quick, ExactlyOnce: exactlyOnce})
 	agents.On(taker, func(_ context.Context, m *agents.Message[schemas.ErrorReply]) error { return nil })
 	start(t, p, taker)
 	s, err := p.Sender("giver")
@@ -197,11 +207,15 @@ func TestAcksReachTheSender(t *testing.T) {
 }
 
 func TestTwoInstancesShareTheKeysInOrder(t *testing.T) {
+	inEachMode(t, testTwoInstancesShareTheKeysInOrder)
+}
+
+func testTwoInstancesShareTheKeysInOrder(t *testing.T, exactlyOnce bool) {
 	c := streamtest.NewCluster(t)
 	p := connect(t, c)
 	got := newSeen()
 	make := func() *agents.Agent {
-		a := agents.New("taker", agents.Config{Retry: quick})
+		a := agents.New("taker", agents.Config{Retry: quick, ExactlyOnce: exactlyOnce})
 		agents.On(a, func(_ context.Context, m *agents.Message[schemas.ErrorReply]) error {
 			if got.add(m.Key+" "+m.ID()) == 1 && strings.HasSuffix(m.ID(), "7") {
 				return errors.New("once")
@@ -254,11 +268,15 @@ func TestTwoInstancesShareTheKeysInOrder(t *testing.T) {
 }
 
 func TestOffsetsLostToRetentionAreNotSkipped(t *testing.T) {
+	inEachMode(t, testOffsetsLostToRetentionAreNotSkipped)
+}
+
+func testOffsetsLostToRetentionAreNotSkipped(t *testing.T, exactlyOnce bool) {
 	c := streamtest.NewCluster(t)
 	p := connect(t, c)
 	got := newSeen()
 	make := func() *agents.Agent {
-		a := agents.New("taker", agents.Config{Retry: quick})
+		a := agents.New("taker", agents.Config{Retry: quick, ExactlyOnce: exactlyOnce})
 		agents.On(a, func(_ context.Context, m *agents.Message[schemas.ErrorReply]) error {
 			got.add(m.ID())
 			return nil

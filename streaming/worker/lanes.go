@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"github.com/seed-c9b6dc07/parley/streaming"
 	"github.com/seed-c9b6dc07/parley/streaming/kafka"
@@ -16,6 +17,7 @@ type lanes struct {
 	ctx context.Context
 
 	mu     sync.Mutex
+	held   map[streaming.TopicPartition]bool // what the group has assigned
 	byTP   map[streaming.TopicPartition]*owned
 	routes map[streaming.TopicPartition]route // input and retry partitions
 }
@@ -33,6 +35,7 @@ type owned struct {
 	committed   []int64      // per log, as Positions.Commit; guarded by Worker.committing
 	checkpoints []checkpoint // in the ledger, oldest first; guarded by Worker.committing
 	stopped     bool         // guarded by lanes.mu
+	released    atomic.Bool  // owned no more: no transaction may hold anything of it
 }
 
 type route struct {
@@ -43,6 +46,7 @@ type route struct {
 func newLanes(w *Worker) *lanes {
 	return &lanes{
 		w:      w,
+		held:   make(map[streaming.TopicPartition]bool),
 		byTP:   make(map[streaming.TopicPartition]*owned),
 		routes: make(map[streaming.TopicPartition]route),
 	}
@@ -51,11 +55,21 @@ func newLanes(w *Worker) *lanes {
 // assigned opens lanes. They are rebuilt in the background: the group is not
 // held up.
 func (ls *lanes) assigned(tps []streaming.TopicPartition) {
+	ls.mu.Lock()
+	for _, tp := range tps {
+		ls.held[tp] = true
+	}
+	ls.mu.Unlock()
+	ls.start(tps)
+}
+
+// start opens lanes of what is held.
+func (ls *lanes) start(tps []streaming.TopicPartition) {
 	var batch []*owned
 	ls.mu.Lock()
 	for _, tp := range tps {
 		in, ok := ls.w.inputs[tp.Topic]
-		if !ok || ls.byTP[tp] != nil {
+		if !ok || !ls.held[tp] || ls.byTP[tp] != nil {
 			continue
 		}
 		o := ls.newOwned(tp, in)
@@ -78,13 +92,19 @@ func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
 		observer: cfg.Observe(tp.Topic),
 		facts:    ledger.NewWindow(cfg.LedgerWindow, cfg.LedgerSize, cfg.Clock.Now),
 	}
+	var atomically func([]*streaming.Record, func([]int64, map[int]error))
+	if ls.w.transactions != nil {
+		atomically = func(recs []*streaming.Record, done func([]int64, map[int]error)) {
+			ls.w.transactions.stage(&atomicWrite{o: o, recs: recs, done: done})
+		}
+	}
 	o.lane = pipeline.NewLane(ls.ctx, pipeline.Config{
 		Agent: cfg.Agent, Group: cfg.Group, Namespace: cfg.Namespace,
 		Topic: tp.Topic, Partition: tp.Partition, Inbox: in.inbox,
 		Tiers: in.tiers, DeadLetterTopic: in.dead, LedgerTopic: in.ledger,
 		Handlers: ls.w.handlers(in), Policy: cfg.Retry, Parallel: cfg.Parallel, HandlerTimeout: cfg.HandlerTimeout,
 		MaxPending: cfg.MaxPending, MaxHeld: cfg.MaxHeld,
-		Codec: cfg.Codec, Log: ls.w.log, Loader: ls.w.log, Clock: cfg.Clock,
+		Codec: cfg.Codec, Log: ls.w.log, Atomic: atomically, Loader: ls.w.log, Clock: cfg.Clock,
 		Observer: o.observer, Logger: cfg.Logger, Trace: cfg.Trace, Facts: o.facts,
 		OnRoom: func() {
 			o.mu.Lock()
@@ -147,7 +167,7 @@ func (ls *lanes) deliver(tp streaming.TopicPartition, recs []streaming.Record) {
 
 // revoked drains lanes and commits what they have settled.
 func (ls *lanes) revoked(tps []streaming.TopicPartition) {
-	taken := ls.take(tps)
+	taken := ls.take(tps, true)
 	if len(taken) == 0 {
 		return
 	}
@@ -161,21 +181,49 @@ func (ls *lanes) revoked(tps []streaming.TopicPartition) {
 	commit, done := context.WithTimeout(context.WithoutCancel(ls.ctx), commitTimeout)
 	defer done()
 	ls.w.commit(commit, taken, false)
+	for _, o := range taken {
+		o.released.Store(true)
+	}
 }
 
 // lost drops lanes that somebody else may own already: nothing is committed.
 func (ls *lanes) lost(tps []streaming.TopicPartition) {
-	for _, o := range ls.take(tps) {
+	taken := ls.take(tps, true)
+	for _, o := range taken {
+		o.released.Store(true)
+	}
+	for _, o := range taken {
 		o.lane.Abort()
 	}
+	// The member joins again when this returns: no transaction may hold
+	// anything of the lost lanes then (rule F6).
+	ls.w.committing.Lock()
+	defer ls.w.committing.Unlock()
 }
 
-// take removes lanes and returns those that were open.
-func (ls *lanes) take(tps []streaming.TopicPartition) []*owned {
+// reopen drops lanes and rebuilds them from the logs, where they are still held.
+func (ls *lanes) reopen(some []*owned) {
+	var tps []streaming.TopicPartition
+	for _, o := range some {
+		tps = append(tps, o.tp)
+	}
+	for _, o := range ls.take(tps, false) {
+		o.released.Store(true)
+		o.lane.Abort()
+	}
+	ls.start(tps)
+}
+
+// take removes lanes and returns those that were open. With gone the group has
+// taken them away.
+func (ls *lanes) take(tps []streaming.TopicPartition, gone bool) []*owned {
 	var taken []*owned
 	var logs []streaming.TopicPartition
 	ls.mu.Lock()
 	for _, tp := range tps {
+		if gone {
+			delete(ls.held, tp)
+		}
 		o := ls.byTP[tp]
 		if o == nil {
 			continue

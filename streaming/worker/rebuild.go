@@ -10,9 +10,9 @@ import (
 )
 
 // rebuild brings lanes to the state that the logs say and opens them (rules W1
-// and F2): a claim in the ledger, the ledger up to the claim, the committed
-// offsets, then the tiers and the dead letters to their ends. Nothing is
-// handled before.
+// F2 and F5): the committed offsets once no open transaction can change them, a
+// claim in the ledger, the ledger up to the claim, then the tiers and the dead
+// letters to their high watermarks. Nothing is handled before.
 func (w *Worker) rebuild(ctx context.Context, batch []*owned) error {
 	if len(batch) == 0 {
 		return nil
@@ -21,7 +21,7 @@ func (w *Worker) rebuild(ctx context.Context, batch []*owned) error {
 	for _, o := range batch {
 		b.all = append(b.all, &rebuilt{owned: o})
 	}
-	for _, step := range []func(context.Context) error{b.readLedgers, b.claim, b.locate, b.readTiers} {
+	for _, step := range []func(context.Context) error{b.readOffsets, b.readLedgers, b.claim, b.locate, b.readTiers} {
 		if err := step(ctx); err != nil {
 			return fmt.Errorf("take over %d partitions: %w", len(batch), err)
 		}
@@ -33,8 +33,9 @@ func (w *Worker) rebuild(ctx context.Context, batch []*owned) error {
 }
 
 type rebuilding struct {
-	w   *Worker
-	all []*rebuilt
+	w         *Worker
+	all       []*rebuilt
+	committed map[streaming.TopicPartition]int64
 }
 
 // rebuilt is what is known of one lane so far.
@@ -50,6 +51,11 @@ func (r *rebuilt) ledger() streaming.TopicPartition {
 	return streaming.TopicPartition{Topic: r.in.ledger, Partition: r.tp.Partition}
 }
 
+func (b *rebuilding) readOffsets(ctx context.Context) (err error) {
+	b.committed, err = b.w.log.Committed(ctx, b.w.cfg.Group)
+	return err
+}
+
 // readLedgers reads each ledger partition to its end.
 func (b *rebuilding) readLedgers(ctx context.Context) error {
 	topics := b.topics(func(in input) []string { return []string{in.ledger} })
@@ -57,7 +63,7 @@ func (b *rebuilding) readLedgers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ends, err := b.w.log.EndOffsets(ctx, topics...)
+	ends, err := b.w.log.HighWatermarks(ctx, topics...)
 	if err != nil {
 		return err
 	}
@@ -169,21 +175,17 @@ func (r *rebuilt) recall(m streaming.Mark, offset int64) {
 // input topic is never reset in silence.
 func (b *rebuilding) locate(ctx context.Context) error {
 	topics := b.topics(func(in input) []string { return append([]string{in.topic}, in.tiers...) })
-	committed, err := b.w.log.Committed(ctx, b.w.cfg.Group)
-	if err != nil {
-		return err
-	}
 	starts, err := b.w.log.StartOffsets(ctx, topics...)
 	if err != nil {
 		return err
 	}
-	ends, err := b.w.log.EndOffsets(ctx, topics...)
+	ends, err := b.w.log.HighWatermarks(ctx, topics...)
 	if err != nil {
 		return err
 	}
 	for _, r := range b.all {
 		for i, tp := range r.logs() {
-			at, known := committed[tp]
+			at, known := b.committed[tp]
 			if !known && r.checkpoint != nil {
 				at, known = r.checkpoint.Committed[tp.Topic]
 			}
@@ -207,7 +209,7 @@ func (b *rebuilding) readTiers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ends, err := b.w.log.EndOffsets(ctx, topics...)
+	ends, err := b.w.log.HighWatermarks(ctx, topics...)
 	if err != nil {
 		return err
 	}

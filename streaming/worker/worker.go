@@ -16,9 +16,10 @@ type Worker struct {
 	cfg    Config
 	inputs map[string]input // by input topic
 
-	log    *kafka.Log
-	member *kafka.Member
-	lanes  *lanes
+	log          *kafka.Log
+	member       *kafka.Member
+	lanes        *lanes
+	transactions *transactions // exactly once; else nil
 
 	failed   chan error
 	stopping sync.Once
@@ -62,6 +63,13 @@ func (w *Worker) Run(ctx context.Context) error {
 		return err
 	}
 
+	if w.cfg.ExactlyOnce {
+		if w.transactions, err = newTransactions(w); err != nil {
+			return err
+		}
+		defer w.transactions.t.Close()
+	}
+
 	// The log outlives ctx: draining needs it.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -79,6 +87,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 	})
 	background.Go(func() { w.tend(running) })
+	if w.transactions != nil {
+		background.Go(func() { w.transactions.run(running) })
+	}
 
 	select {
 	case <-ctx.Done():

@@ -100,14 +100,23 @@ func start(t *testing.T, p *agents.Platform, a *agents.Agent) (stop func()) {
 	return stop
 }
 
+func inEachMode(t *testing.T, test func(t *testing.T, exactlyOnce bool)) {
+	t.Run("at least once", func(t *testing.T) { test(t, false) })
+	t.Run("exactly once", func(t *testing.T) { test(t, true) })
+}
+
 var quick = retry.Policy{Tiers: []time.Duration{50 * time.Millisecond, 200 * time.Millisecond}, Attempts: 3}
 
 func TestMessagesAreHandledOnceAcrossARestart(t *testing.T) {
+	inEachMode(t, testMessagesAreHandledOnceAcrossARestart)
+}
+
+func testMessagesAreHandledOnceAcrossARestart(t *testing.T, exactlyOnce bool) {
 	c := streamtest.NewCluster(t)
 	p := connect(t, c)
 	got := newSeen()
 	make := func() *agents.Agent {
-		a := agents.New("taker", agents.Config{Retry: quick})
+		a := agents.New("taker", agents.Config{Retry: quick, ExactlyOnce: exactlyOnce})
 		agents.On(a, func(_ context.Context, m *agents.Message[schemas.ErrorReply]) error {
 			got.add(m.ID())
 			return nil
@@ -146,10 +155,14 @@ func TestMessagesAreHandledOnceAcrossARestart(t *testing.T) {
 }
 
 func TestFailuresAreRetriedInOrderThenDead(t *testing.T) {
+	inEachMode(t, testFailuresAreRetriedInOrderThenDead)
+}
+
+func testFailuresAreRetriedInOrderThenDead(t *testing.T, exactlyOnce bool) {
 	c := streamtest.NewCluster(t)
 	p := connect(t, c)
 	got := newSeen()
-	a := agents.New("taker", agents.Config{Retry: quick})
+	a := agents.New("taker", agents.Config{Retry: quick, ExactlyOnce: exactlyOnce})
 	agents.On(a, func(_ context.Context, m *agents.Message[schemas.ErrorReply]) error {
 		n := got.add(m.ID())
 		switch m.Payload.Reason {
@@ -183,10 +196,14 @@ func TestFailuresAreRetriedInOrderThenDead(t *testing.T) {
 }
 
 func TestAgentStopEndsTheAgentAfterWhatCameBefore(t *testing.T) {
+	inEachMode(t, testAgentStopEndsTheAgentAfterWhatCameBefore)
+}
+
+func testAgentStopEndsTheAgentAfterWhatCameBefore(t *testing.T, exactlyOnce bool) {
 	c := streamtest.NewCluster(t)
 	p := connect(t, c)
 	got := newSeen()
-	a := agents.New("taker", agents.Config{Retry: quick})
+	a := agents.New("taker", agents.Config{Retry: quick, ExactlyOnce: exactlyOnce})
 	agents.On(a, func(_ context.Context, m *agents.Message[schemas.ErrorReply]) error {
 		got.add(m.ID())
 		return nil

@@ -1,0 +1,249 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/seed-c9b6dc07/parley/streaming"
+)
+
+// transactionTimeout plus the broker's scan for timed-out transactions (10 s)
+// stays below the default session timeout (45 s): a frozen owner's transaction
+// is gone before its partitions are taken over.
+const transactionTimeout = 10 * time.Second
+
+// Transactor writes records and commits offsets in Kafka transactions, one at a
+// time. It is used by one goroutine.
+type Transactor struct {
+	cfg    Config
+	id     string
+	client *kgo.Client
+	topics map[string][16]byte // topic IDs, for TxnOffsetCommit
+}
+
+// NewTransactor returns a transactor with that transactional ID, which fences
+// its predecessor of the same ID at the first transaction.
+func NewTransactor(c Config, transactionalID string) (*Transactor, error) {
+	t := &Transactor{cfg: c, id: transactionalID, topics: make(map[string][16]byte)}
+	return t, t.renew()
+}
+
+// renew makes a new producer: after an error that is fatal for the old one.
+func (t *Transactor) renew() error {
+	if t.client != nil {
+		t.client.Close()
+	}
+	cl, err := kgo.NewClient(append(t.cfg.producing(),
+		kgo.TransactionalID(t.id),
+		kgo.TransactionTimeout(transactionTimeout),
+		kgo.ConcurrentTransactionsBackoff(time.Millisecond),
+	)...)
+	t.client = cl
+	return err
+}
+
+// Close ends the producer. A transaction under way is aborted by the broker.
+func (t *Transactor) Close() { t.client.Close() }
+
+// Membership is the group member and generation under which offsets may be
+// committed.
+type Membership struct {
+	Group      string
+	MemberID   string
+	Generation int32
+}
+
+// AbortedError says that nothing of a transaction has become visible.
+type AbortedError struct {
+	Err     error
+	Refused map[int]error // records that can never be written, by index
+}
+
+func (e *AbortedError) Error() string { return fmt.Sprintf("transaction aborted: %v", e.Err) }
+
+// Unwrap returns the cause.
+func (e *AbortedError) Unwrap() error { return e.Err }
+
+// UnknownEndError says that a transaction has either become visible as a whole
+// or not at all, and that only the logs can say which.
+type UnknownEndError struct{ Err error }
+
+func (e *UnknownEndError) Error() string {
+	return fmt.Sprintf("it is not known whether a transaction was committed: %v", e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *UnknownEndError) Unwrap() error { return e.Err }
+
+// Do writes records and commits offsets in one transaction: all or nothing. The
+// offsets are committed first: that brings the check of the member's
+// generation, and EndTxn checks nothing. It returns the offsets of the records.
+// When all is written, valid is asked whether to commit. An error is an
+// AbortedError or an UnknownEndError; after either the next Do works again.
+func (t *Transactor) Do(ctx context.Context, m Membership, commit map[streaming.TopicPartition]int64, recs []*streaming.Record, valid func() bool) ([]int64, error) {
+	if m.MemberID == "" || m.Generation < 0 {
+		return nil, &AbortedError{Err: ErrFenced} // a broker would accept it: no member, no check
+	}
+	if err := t.client.BeginTransaction(); err != nil {
+		return nil, t.abort(ctx, err, nil)
+	}
+	if err := t.commitOffsets(ctx, m, commit); err != nil {
+		return nil, t.abort(ctx, err, nil)
+	}
+	var (
+		mu      sync.Mutex
+		first   error
+		refused map[int]error
+		offsets = make([]int64, len(recs))
+	)
+	for i, rec := range recs {
+		t.client.Produce(ctx, toClient(rec), func(r *kgo.Record, err error) {
+			if err == nil {
+				offsets[i] = r.Offset
+				return
+			}
+			err = refusal(err)
+			mu.Lock()
+			defer mu.Unlock()
+			if first == nil {
+				first = fmt.Errorf("append to %s: %w", r.Topic, err)
+			}
+			if errors.Is(err, streaming.ErrRecordTooLarge) || errors.Is(err, streaming.ErrUnknownTopic) {
+				if refused == nil {
+					refused = make(map[int]error)
+				}
+				refused[i] = err
+			}
+		})
+	}
+	if err := t.client.Flush(ctx); err != nil {
+		return nil, t.abort(ctx, err, nil)
+	}
+	if first != nil {
+		return nil, t.abort(ctx, first, refused)
+	}
+	if !valid() {
+		return nil, t.abort(ctx, ErrFenced, nil)
+	}
+	if err := t.client.EndTransaction(ctx, kgo.TryCommit); err != nil {
+		if rerr := t.renew(); rerr != nil {
+			err = errors.Join(err, rerr)
+		}
+		return nil, &UnknownEndError{Err: err}
+	}
+	return offsets, nil
+}
+
+// abort ends a transaction without effect, with a new producer where the old
+// one cannot. What the old one left open is aborted by InitProducerID.
+func (t *Transactor) abort(ctx context.Context, cause error, refused map[int]error) error {
+	err := t.client.AbortBufferedRecords(ctx)
+	if err == nil {
+		err = t.client.EndTransaction(ctx, kgo.TryAbort)
+	}
+	if err != nil {
+		if rerr := t.renew(); rerr != nil {
+			return &AbortedError{Err: errors.Join(cause, err, rerr)}
+		}
+	}
+	return &AbortedError{Err: cause, Refused: refused}
+}
+
+// commitOffsets commits under a member's generation. Each topic needs its name
+// and its ID: brokers of different versions ask for one or the other.
+func (t *Transactor) commitOffsets(ctx context.Context, m Membership, commit map[streaming.TopicPartition]int64) error {
+	if err := t.learn(ctx, commit); err != nil {
+		return err
+	}
+	id, epoch, err := t.client.ProducerID(ctx)
+	if err != nil {
+		return fmt.Errorf("producer ID: %w", err)
+	}
+	req := kmsg.NewPtrTxnOffsetCommitRequest()
+	req.TransactionalID, req.Group = t.id, m.Group
+	req.ProducerID, req.ProducerEpoch = id, epoch
+	req.MemberID, req.Generation = m.MemberID, m.Generation
+	byTopic := make(map[string]*kmsg.TxnOffsetCommitRequestTopic)
+	for tp, at := range commit {
+		topic := byTopic[tp.Topic]
+		if topic == nil {
+			rt := kmsg.NewTxnOffsetCommitRequestTopic()
+			rt.Topic, rt.TopicID = tp.Topic, t.topics[tp.Topic]
+			topic = &rt
+			byTopic[tp.Topic] = topic
+		}
+		p := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+		p.Partition, p.Offset = tp.Partition, at
+		topic.Partitions = append(topic.Partitions, p)
+	}
+	for _, topic := range byTopic {
+		req.Topics = append(req.Topics, *topic)
+	}
+	for {
+		resp, err := req.RequestWith(ctx, t.client)
+		if err != nil {
+			return fmt.Errorf("commit offsets: %w", err)
+		}
+		switch err := worst(resp); {
+		case err == nil:
+			return nil
+		case errors.Is(err, kerr.ConcurrentTransactions), kerr.IsRetriable(err) && !errors.Is(err, kerr.RebalanceInProgress):
+			select { // the end of the transaction before is still being written
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(time.Millisecond):
+			}
+		case fenced(err):
+			return fmt.Errorf("%w: %w", ErrFenced, err)
+		default:
+			return fmt.Errorf("commit offsets: %w", err)
+		}
+	}
+}
+
+func worst(resp *kmsg.TxnOffsetCommitResponse) error {
+	for _, topic := range resp.Topics {
+		for _, p := range topic.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// learn looks up the IDs of topics not yet known.
+func (t *Transactor) learn(ctx context.Context, commit map[streaming.TopicPartition]int64) error {
+	var unknown []string
+	for tp := range commit {
+		if _, ok := t.topics[tp.Topic]; !ok {
+			t.topics[tp.Topic] = [16]byte{}
+			unknown = append(unknown, tp.Topic)
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	details, err := kadm.NewClient(t.client).ListTopics(ctx, unknown...)
+	for _, topic := range unknown {
+		d, ok := details[topic]
+		if err != nil || !ok || d.Err != nil {
+			delete(t.topics, topic)
+			err = errors.Join(err, d.Err)
+			continue
+		}
+		t.topics[topic] = d.ID
+	}
+	if err != nil {
+		return fmt.Errorf("describe topics: %w", err)
+	}
+	return nil
+}
