@@ -103,7 +103,9 @@ func (f memory) Settle(id streaming.MessageID, v lane.Fact) {
 	f[id] = v
 }
 
-func (w *world) say(format string, args ...any) { w.trace = append(w.trace, fmt.Sprintf(format, args...)) }
+func (w *world) say(format string, args ...any) {
+	w.trace = append(w.trace, fmt.Sprintf(format, args...))
+}
 
 func (w *world) step() {
 	o := w.o
@@ -341,7 +343,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 func TestModelHoldsUnderCrashes(t *testing.T) {
 	first := *seedFlag
 	if first == 0 {
-		first = uint64(time.Now().UnixNano()) //nolint:forbidigo // a new seed each run, printed
+		first = uint64(time.Now().UnixNano())
 	}
 	t.Logf("first seed %d; replay one with -seed", first)
 	for steps, seed := 0, first; steps < *stepsFlag; seed++ {
