@@ -20,7 +20,7 @@ func Example() {
 
 	a := agents.New("watcher", agents.Config{Streams: []string{"quakes"}})
 	agents.On(a, func(_ context.Context, m *agents.Message[quake.Reported]) error {
-		fmt.Println(m.ID(), m.Payload.Magnitude, m.Payload.Place)
+		fmt.Println(m.ID(), m.Payload.Place)
 		return nil // done; any other outcome is an error
 	})
 
