@@ -18,6 +18,7 @@ type Config struct {
 	Parallel       int           // handlers at once per partition; default 16
 	HandlerTimeout time.Duration // default: none
 	DrainTimeout   time.Duration // default 10 s
+	SessionTimeout time.Duration // after which a dead instance's partitions go to others; default 45 s
 	LedgerWindow   time.Duration // how long a message is recognised again; default 24 h
 	ExactlyOnce    bool          // Kafka transactions, see worker.Config; default: at least once
 	Instance       string        // with ExactlyOnce: this process slot's stable name; default random

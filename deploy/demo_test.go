@@ -32,7 +32,7 @@ func TestPanelsOnLiveDemo(t *testing.T) {
 	}
 }
 
-// scrapeDemo runs the demo to its end and returns what it showed every 100 ms,
+// scrapeDemo runs the demo to its end and returns what it showed every 20 ms,
 // and at last the exposition that it kept.
 func scrapeDemo(t *testing.T, binary string) []scrape {
 	t.Helper()
@@ -53,7 +53,7 @@ func scrapeDemo(t *testing.T, binary string) []scrape {
 
 	client := &http.Client{Timeout: 2 * time.Second}
 	defer client.CloseIdleConnections()
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	var scrapes []scrape
 	var failed error // the last scrape that did not succeed
@@ -71,7 +71,9 @@ func scrapeDemo(t *testing.T, binary string) []scrape {
 				failed = err
 				continue
 			}
-			scrapes = append(scrapes, s)
+			if len(s.text) > 0 { // nothing to show before the agents start
+				scrapes = append(scrapes, s)
+			}
 		}
 	}
 	if len(scrapes) < 5 {

@@ -29,103 +29,119 @@ var ruleCases = []struct {
 	labels      string // of the first, where it fires
 }{
 	{
-		"ParleyDeadLetters", "the first one ever", []string{
+		"ParleyDeadLetters", "the first one ever",
+		[]string{
 			`parley_dead_letters_total{agent="a",topic="t",reason="decode"} 0 0 0 1 1`,
 			`parley_dead_letters_total{agent="a",topic="t",reason="panic"} 0 0 0 0 0`,
 		},
 		4 * time.Minute, 1, `{agent="a", alertname="ParleyDeadLetters", reason="decode", severity="warning", topic="t"}`,
 	},
 	{
-		"ParleyDeadLetters", "two reasons are two alerts", []string{
+		"ParleyDeadLetters", "two reasons are two alerts",
+		[]string{
 			`parley_dead_letters_total{agent="a",topic="t",reason="decode"} 0 0 0 1 1`,
 			`parley_dead_letters_total{agent="a",topic="t",reason="panic"} 0 0 3 3 3`,
 		},
 		4 * time.Minute, 2, "",
 	},
 	{
-		"ParleyDeadLetters", "none", []string{
+		"ParleyDeadLetters", "none",
+		[]string{
 			`parley_dead_letters_total{agent="a",topic="t",reason="decode"} 0x20`,
 		},
 		10 * time.Minute, 0, "",
 	},
 	{
-		"ParleyDeadLetters", "only old ones", []string{
+		"ParleyDeadLetters", "only old ones",
+		[]string{
 			`parley_dead_letters_total{agent="a",topic="t",reason="decode"} 0 5 5x20`,
 		},
 		15 * time.Minute, 0, "",
 	},
 	{
-		"ParleyDeadLetters", "a restarted worker counts from zero", []string{
+		"ParleyDeadLetters", "a restarted worker counts from zero",
+		[]string{
 			`parley_dead_letters_total{agent="a",topic="t",reason="decode"} 7x9 0x10`,
 		},
 		12 * time.Minute, 0, "",
 	},
 
 	{
-		"ParleyLagHigh", "on one of two workers", []string{
+		"ParleyLagHigh", "on one of two workers",
+		[]string{
 			`parley_consumer_lag_seconds{agent="a",topic="t",instance="1"} 90x20`,
 			`parley_consumer_lag_seconds{agent="a",topic="t",instance="2"} 0x20`,
 		},
 		10 * time.Minute, 1, `{agent="a", alertname="ParleyLagHigh", severity="warning", topic="t"}`,
 	},
 	{
-		"ParleyLagHigh", "not yet for 5 minutes", []string{
+		"ParleyLagHigh", "not yet for 5 minutes",
+		[]string{
 			`parley_consumer_lag_seconds{agent="a",topic="t"} 90x20`,
 		},
 		4 * time.Minute, 0, "",
 	},
 	{
-		"ParleyLagHigh", "just under the bound", []string{
+		"ParleyLagHigh", "just under the bound",
+		[]string{
 			`parley_consumer_lag_seconds{agent="a",topic="t"} 60x20`,
 		},
 		15 * time.Minute, 0, "",
 	},
 	{
-		"ParleyLagHigh", "catches up now and then", []string{
+		"ParleyLagHigh", "catches up now and then",
+		[]string{
 			`parley_consumer_lag_seconds{agent="a",topic="t"} 90 90 90 1 90 90 90 1 90 90 90 1 90 90`,
 		},
 		13 * time.Minute, 0, "",
 	},
 
 	{
-		"ParleyLagGrowing", "a lane is stuck", []string{
+		"ParleyLagGrowing", "a lane is stuck",
+		[]string{
 			`parley_consumer_lag_seconds{agent="a",topic="t"} 0+60x30`,
 		},
 		20 * time.Minute, 1, `{agent="a", alertname="ParleyLagGrowing", severity="critical", topic="t"}`,
 	},
 	{
-		"ParleyLagGrowing", "slower than its input", []string{
+		"ParleyLagGrowing", "slower than its input",
+		[]string{
 			`parley_consumer_lag_seconds{agent="a",topic="t"} 40+12x30`,
 		},
 		25 * time.Minute, 1, `{agent="a", alertname="ParleyLagGrowing", severity="critical", topic="t"}`,
 	},
 	{
-		"ParleyLagGrowing", "high but steady", []string{
+		"ParleyLagGrowing", "high but steady",
+		[]string{
 			`parley_consumer_lag_seconds{agent="a",topic="t"} 300x40`,
 		},
 		30 * time.Minute, 0, "",
 	},
 	{
-		"ParleyLagGrowing", "high and falling", []string{
+		"ParleyLagGrowing", "high and falling",
+		[]string{
 			`parley_consumer_lag_seconds{agent="a",topic="t"} 3000-60x40`,
 		},
 		30 * time.Minute, 0, "",
 	},
 	{
-		"ParleyLagGrowing", "growing, but over 30 s for less than 10 minutes", []string{
+		"ParleyLagGrowing", "growing, but over 30 s for less than 10 minutes",
+		[]string{
 			`parley_consumer_lag_seconds{agent="a",topic="t"} 0+7x30`,
 		},
 		13 * time.Minute, 0, "",
 	},
 	{
-		"ParleyLagGrowing", "a ripple under 30 s", []string{
+		"ParleyLagGrowing", "a ripple under 30 s",
+		[]string{
 			`parley_consumer_lag_seconds{agent="a",topic="t"} 0+8x3 0+8x3 0+8x3 0+8x3 0+8x3 0+8x3`,
 		},
 		20 * time.Minute, 0, "",
 	},
 
 	{
-		"ParleyRetryLate", "seconds late", []string{
+		"ParleyRetryLate", "seconds late",
+		[]string{
 			`parley_retry_lateness_seconds_bucket{agent="a",topic="t",le="1"} 0+1x20`,
 			`parley_retry_lateness_seconds_bucket{agent="a",topic="t",le="5"} 0+60x20`,
 			`parley_retry_lateness_seconds_bucket{agent="a",topic="t",le="+Inf"} 0+60x20`,
@@ -133,7 +149,8 @@ var ruleCases = []struct {
 		12 * time.Minute, 1, `{agent="a", alertname="ParleyRetryLate", severity="warning", topic="t"}`,
 	},
 	{
-		"ParleyRetryLate", "in time, but for one in a thousand", []string{
+		"ParleyRetryLate", "in time, but for one in a thousand",
+		[]string{
 			`parley_retry_lateness_seconds_bucket{agent="a",topic="t",le="0.01"} 0+999x20`,
 			`parley_retry_lateness_seconds_bucket{agent="a",topic="t",le="5"} 0+1000x20`,
 			`parley_retry_lateness_seconds_bucket{agent="a",topic="t",le="+Inf"} 0+1000x20`,
@@ -141,7 +158,8 @@ var ruleCases = []struct {
 		15 * time.Minute, 0, "",
 	},
 	{
-		"ParleyRetryLate", "no retries at all", []string{
+		"ParleyRetryLate", "no retries at all",
+		[]string{
 			`parley_retry_lateness_seconds_bucket{agent="a",topic="t",le="1"} 0x20`,
 			`parley_retry_lateness_seconds_bucket{agent="a",topic="t",le="+Inf"} 0x20`,
 		},
@@ -149,7 +167,8 @@ var ruleCases = []struct {
 	},
 
 	{
-		"ParleyRedeliveryRateHigh", "half of all attempts", []string{
+		"ParleyRedeliveryRateHigh", "half of all attempts",
+		[]string{
 			`parley_redeliveries_total{agent="a",topic="t"} 0+3x30`,
 			`messaging_process_duration_seconds_count{agent="a",topic="t"} 0+3x30`,
 			`messaging_process_duration_seconds_count{agent="a",topic="t",error_type="handler"} 0+3x30`,
@@ -157,21 +176,24 @@ var ruleCases = []struct {
 		20 * time.Minute, 1, `{agent="a", alertname="ParleyRedeliveryRateHigh", severity="warning", topic="t"}`,
 	},
 	{
-		"ParleyRedeliveryRateHigh", "one in ten", []string{
+		"ParleyRedeliveryRateHigh", "one in ten",
+		[]string{
 			`parley_redeliveries_total{agent="a",topic="t"} 0+6x30`,
 			`messaging_process_duration_seconds_count{agent="a",topic="t"} 0+60x30`,
 		},
 		25 * time.Minute, 0, "",
 	},
 	{
-		"ParleyRedeliveryRateHigh", "nothing to do", []string{
+		"ParleyRedeliveryRateHigh", "nothing to do",
+		[]string{
 			`parley_redeliveries_total{agent="a",topic="t"} 0x30`,
 			`messaging_process_duration_seconds_count{agent="a",topic="t"} 0x30`,
 		},
 		25 * time.Minute, 0, "",
 	},
 	{
-		"ParleyRedeliveryRateHigh", "a short burst", []string{
+		"ParleyRedeliveryRateHigh", "a short burst",
+		[]string{
 			`parley_redeliveries_total{agent="a",topic="t"} 0 0 0 50 50x30`,
 			`messaging_process_duration_seconds_count{agent="a",topic="t"} 0+20x40`,
 		},
@@ -179,43 +201,50 @@ var ruleCases = []struct {
 	},
 
 	{
-		"ParleyWorkerDown", "one of two", []string{
+		"ParleyWorkerDown", "one of two",
+		[]string{
 			`up{job="parley-worker",instance="1"} 1 1 0 0 0 0`,
 			`up{job="parley-worker",instance="2"} 1 1 1 1 1 1`,
 		},
 		4 * time.Minute, 1, `{alertname="ParleyWorkerDown", instance="1", job="parley-worker", severity="critical"}`,
 	},
 	{
-		"ParleyWorkerDown", "a scrape that failed once", []string{
+		"ParleyWorkerDown", "a scrape that failed once",
+		[]string{
 			`up{job="parley",instance="1"} 1 1 0 1 1 1`,
 		},
 		150 * time.Second, 0, "",
 	},
 	{
-		"ParleyWorkerDown", "another job", []string{
+		"ParleyWorkerDown", "another job",
+		[]string{
 			`up{job="kafka",instance="1"} 0x10`,
 		},
 		5 * time.Minute, 0, "",
 	},
 
 	{
-		"ParleyWorkersAbsent", "never seen", []string{`up{job="kafka"} 1x20`},
+		"ParleyWorkersAbsent", "never seen",
+		[]string{`up{job="kafka"} 1x20`},
 		6 * time.Minute, 1, `{alertname="ParleyWorkersAbsent", severity="critical"}`,
 	},
 	{
-		"ParleyWorkersAbsent", "gone", []string{
+		"ParleyWorkersAbsent", "gone",
+		[]string{
 			`parley_in_flight{agent="a",topic="t"} 0 0 0 stale`,
 		},
 		9 * time.Minute, 1, "",
 	},
 	{
-		"ParleyWorkersAbsent", "idle is not absent", []string{
+		"ParleyWorkersAbsent", "idle is not absent",
+		[]string{
 			`parley_in_flight{agent="a",topic="t"} 0x20`,
 		},
 		15 * time.Minute, 0, "",
 	},
 	{
-		"ParleyWorkersAbsent", "a restart", []string{
+		"ParleyWorkersAbsent", "a restart",
+		[]string{
 			`parley_in_flight{agent="a",topic="t"} 0 0 0 stale _ _ 0x10`,
 		},
 		10 * time.Minute, 0, "",

@@ -56,7 +56,7 @@ func run(args []string, stderr io.Writer) error {
 		return err
 	}
 	if *pkg == "" || *out == "" || len(files) == 0 {
-		return errors.New("usage: avrogen -pkg NAME -o FILE SCHEMA.avsc ...")
+		return errors.New("usage: avrogen -pkg NAME -o FILE SCHEMA.avsc")
 	}
 	src, err := generate(*pkg, files)
 	if err != nil {

@@ -80,8 +80,13 @@ func TestRunRefuses(t *testing.T) {
 	}
 	good := write(t, dir, "good.avsc", `{"type":"record","name":"R","fields":[]}`)
 	for _, args := range [][]string{
-		{}, {"-pkg", "p", "-o", out}, {"-pkg", "p", good}, {"-o", out, good}, {"-pkg", "p", "-o", out, "*.none"},
-		{"-pkg", "p", "-o", out, "["}, {"-nonsense"},
+		{},
+		{"-pkg", "p", "-o", out},
+		{"-pkg", "p", good},
+		{"-o", out, good},
+		{"-pkg", "p", "-o", out, "*.none"},
+		{"-pkg", "p", "-o", out, "["},
+		{"-nonsense"},
 	} {
 		if err := run(args, io.Discard); err == nil {
 			t.Errorf("%q: taken", args)

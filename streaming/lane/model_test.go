@@ -343,7 +343,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 func TestModelHoldsUnderCrashes(t *testing.T) {
 	first := *seedFlag
 	if first == 0 {
-		first = uint64(time.Now().UnixNano()) //nolint:forbidigo // a new seed each run, printed
+		first = uint64(time.Now().UnixNano())
 	}
 	t.Logf("first seed %d; replay one with -seed", first)
 	for steps, seed := 0, first; steps < *stepsFlag; seed++ {

@@ -150,7 +150,7 @@ func (l *Lane) kill(c *lane.Copy, m *message, reason streaming.Reason, attempts 
 	l.cfg.Logger.Warn("dead letter", "agent", l.cfg.Agent, "topic", l.cfg.Topic, "type", m.env.Type, "id", m.env.ID,
 		"attempts", attempts, "reason", reason, "error", cause)
 	hop := streaming.Hop{
-		Attempt: attempts, Moves: c.Moves + 1, Origin: m.hop.Origin, Reason: reason, Error: cause.Error(),
+		Attempt: attempts, Moves: c.Moves + 1, Origin: m.hop.Origin, Reason: reason, Error: reasonText(cause),
 	}
 	l.conclude(&conclusion{
 		recs: []*streaming.Record{m.copyRecord(l.cfg.DeadLetterTopic, &hop)},
@@ -166,6 +166,16 @@ func (l *Lane) kill(c *lane.Copy, m *message, reason streaming.Reason, attempts 
 		},
 		refused: l.fail,
 	})
+}
+
+// reasonText is the error as parley-error keeps it: the reason has a header of
+// its own.
+func reasonText(err error) string {
+	var dead *streaming.DeadLetterError
+	if errors.As(err, &dead) && dead.Err != nil {
+		return dead.Err.Error()
+	}
+	return err.Error()
 }
 
 func unixMilli(ms int64) time.Time { return time.UnixMilli(ms) }

@@ -256,7 +256,8 @@ func TestHistogramsAreInSeconds(t *testing.T) {
 func TestSameNameSameSeries(t *testing.T) {
 	t.Parallel()
 	m, reg := newMetrics(t)
-	if m.Agent("a") != m.Agent("a") || m.Agent("a").Input("t") != m.Agent("a").Input("t") {
+	agent, input := m.Agent("a"), m.Agent("a").Input("t")
+	if again := m.Agent("a"); again != agent || again.Input("t") != input {
 		t.Error("a second call made other metrics")
 	}
 	m.Agent("a").Input("t").Lag(0, time.Second)

@@ -99,7 +99,9 @@ func (s *Server) Serve(ctx context.Context) error {
 		err = nil // a slow scraper is no failure of ours
 	}
 	err = errors.Join(err, s.Close())
-	<-failed
+	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
 	return err
 }
 

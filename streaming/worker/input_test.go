@@ -15,7 +15,9 @@ import (
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
 	"github.com/seed-c9b6dc07/parley/streaming/kafka"
+	"github.com/seed-c9b6dc07/parley/streaming/retry"
 	"github.com/seed-c9b6dc07/parley/streaming/streamtest"
+	"github.com/seed-c9b6dc07/parley/streaming/worker"
 )
 
 // headers of a message as a neighbour writes them.
@@ -44,7 +46,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within 20 s: %s", what)
 		}
-		time.Sleep(20 * time.Millisecond) //nolint:forbidigo // polls a condition on the fake broker
+		time.Sleep(20 * time.Millisecond) // polls a condition on the fake broker
 	}
 }
 
@@ -350,5 +352,37 @@ func TestTopicsThatBreakAPromiseAreRefused(t *testing.T) {
 	var missing *kafka.TopicMissingError
 	if !errors.As(err, &missing) || len(missing.Topics) != 5 {
 		t.Errorf("without the right to create topics: %v", err)
+	}
+}
+
+func TestMessagesInATierThatIsNoLongerNamedAreNotStranded(t *testing.T) {
+	c := streamtest.NewCluster(t)
+	p := connect(t, c)
+	got := newSeen()
+	make := func(tier time.Duration) *agents.Agent {
+		a := agents.New("taker", agents.Config{Retry: retry.Policy{Tiers: []time.Duration{tier}}})
+		agents.On(a, func(_ context.Context, m *agents.Message[schemas.ErrorReply]) error {
+			got.add(m.ID())
+			return errors.New("later")
+		})
+		return a
+	}
+	stop := start(t, p, make(time.Hour))
+	s, err := p.Sender("giver")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	if err := s.Send(t.Context(), s.ToAgent("taker", &schemas.ErrorReply{})); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the message waits in its tier", func() bool {
+		return len(c.ReadAll(t, "parley.inbox.taker.retry-1h.taker")) == 1
+	})
+	stop()
+	err = p.Run(t.Context(), make(time.Minute))
+	var stranded *worker.StrandedError
+	if !errors.As(err, &stranded) || stranded.Messages != 1 {
+		t.Errorf("the waiting message is forgotten: %v", err)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -131,10 +133,59 @@ func (w *Worker) prepareTopics(ctx context.Context) error {
 	if err := plan.Err(); err != nil {
 		return err
 	}
+	if err := w.refuseStranded(ctx); err != nil {
+		return err
+	}
 	if w.cfg.CheckTopicsOnly {
 		return plan.Missing()
 	}
 	return w.log.ApplyTopics(ctx, plan, w.cfg.Replication)
+}
+
+// StrandedError says that messages wait in a retry topic that the worker's
+// policy does not name: nobody would ever handle them.
+type StrandedError struct {
+	Topic    string
+	Messages int64
+}
+
+func (e *StrandedError) Error() string {
+	return fmt.Sprintf("%d messages may wait in %s, which is not among the agent's retry tiers; keep that delay among them until it is empty", e.Messages, e.Topic)
+}
+
+func (w *Worker) refuseStranded(ctx context.Context) error {
+	committed, err := w.log.Committed(ctx, w.cfg.Group)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, in := range w.inputs {
+		topics, err := w.log.Topics(ctx, in.topic+".retry-")
+		if err != nil {
+			return err
+		}
+		for topic := range topics {
+			if !strings.HasSuffix(topic, "."+w.cfg.Group) || slices.Contains(in.tiers, topic) {
+				continue
+			}
+			starts, err := w.log.StartOffsets(ctx, topic)
+			if err != nil {
+				return err
+			}
+			ends, err := w.log.EndOffsets(ctx, topic)
+			if err != nil {
+				return err
+			}
+			e := &StrandedError{Topic: topic}
+			for tp, end := range ends {
+				e.Messages += end - max(committed[tp], starts[tp])
+			}
+			if e.Messages > 0 {
+				errs = append(errs, e)
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (w *Worker) join() (*kafka.Member, error) {

@@ -1,0 +1,64 @@
+# make help says what there is. GOTESTFLAGS adds to every test run: make test GOTESTFLAGS=-v
+
+GOLANGCI_LINT = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+ENGINE_ANSWERS = docker version >/dev/null 2>&1
+GOTESTFLAGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help build test test-unit test-deploy test-integration lint generate check-generated \
+	kafka-image registry-image docker demo compose-check clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/parley
+	CGO_ENABLED=0 go build -trimpath -o bin/parley ./cmd/parley
+
+test: test-unit test-deploy ## all tests; those on real Kafka where a Docker engine answers
+	@if $(ENGINE_ANSWERS); then \
+		$(MAKE) --no-print-directory test-integration; \
+	else \
+		echo "integration tests not run: no Docker engine (make docker installs one)"; \
+	fi
+
+test-unit: ## unit tests with the race detector
+	go test -race -timeout 6m $(GOTESTFLAGS) ./...
+
+# A module of its own, so that Prometheus' libraries stay out of the platform's.
+test-deploy: ## dashboards and alert rules, with Prometheus' own engine on a live demo
+	cd deploy && go test -timeout 6m $(GOTESTFLAGS) ./...
+
+test-integration: ## tests on real Kafka and a real registry, in containers
+	go test -tags integration -count=1 -timeout 6m $(GOTESTFLAGS) ./integration/...
+
+lint: ## golangci-lint on both modules, integration tests included
+	$(GOLANGCI_LINT) run --build-tags integration ./...
+	cd deploy && $(GOLANGCI_LINT) run --build-tags integration ./...
+
+generate: ## generate Go types from the Avro schemas
+	go generate ./...
+
+check-generated: generate ## fail where generated files are not current
+	git diff --exit-code
+
+kafka-image: ## build parley/kafka where the public image cannot be pulled (FORCE=1 rebuilds)
+	@images/kafka/build.sh
+
+registry-image: ## build parley/apicurio-registry likewise
+	@images/registry/build.sh
+
+docker: ## install and start a Docker engine where none answers (Debian, root)
+	@scripts/install-docker.sh
+
+demo: ## run the demo on the embedded broker
+	go run ./cmd/parley demo
+
+compose-check: ## check docker-compose.kafka.yml with the compose tool
+	@scripts/check-compose.sh
+
+clean: ## remove what was built, the demo's data, and containers that killed tests left
+	rm -rf bin parley-data
+	@if $(ENGINE_ANSWERS); then \
+		docker ps --all --quiet --filter label=parley.integration | xargs -r docker rm --force --volumes; \
+		docker network ls --quiet --filter label=parley.integration | xargs -r docker network rm; \
+	fi

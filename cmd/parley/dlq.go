@@ -1,0 +1,248 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/kafka"
+)
+
+func newDLQCmd(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "dlq",
+		Short: "List and inspect dead letters",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newDLQListCmd(a), newDLQShowCmd(a))
+	return cmd
+}
+
+type dlqFilter struct {
+	agent, topic, reason string
+}
+
+func newDLQListCmd(a *app) *cobra.Command {
+	var conn connection
+	var filter dlqFilter
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List dead letters, oldest first, with counts per reason",
+		Long: `Lists the dead letters of the namespace: their place, when they came there, type,
+message ID, reason, attempts and the first line of the error.
+` + "`parley dlq show`" + ` takes the place and shows all of one.`,
+		Example: `  parley dlq list
+  parley dlq list --agent notify --reason handler
+  parley dlq list --topic parley.inbox.notify --json`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := filter.check(cmd); err != nil {
+				return err
+			}
+			return listDeadLetters(cmd, a, &conn, filter, asJSON)
+		},
+	}
+	conn.addLogFlags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&filter.agent, "agent", "", "only those of this agent (consumer group)")
+	f.StringVar(&filter.topic, "topic", "", "only those of this topic: a dead-letter topic, or the input topic they came from")
+	f.StringVar(&filter.reason, "reason", "", "only those with this reason")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object")
+	return cmd
+}
+
+func (d *dlqFilter) check(cmd *cobra.Command) error {
+	if d.reason == "" {
+		return nil
+	}
+	var names []string
+	for _, r := range streaming.Reasons() {
+		if d.reason == string(r) {
+			return nil
+		}
+		names = append(names, string(r))
+	}
+	return usagef(cmd, "--reason: %q is none of %s", d.reason, strings.Join(names, ", "))
+}
+
+// topics picks the dead-letter topics.
+func (d *dlqFilter) topics(all map[string]int32) ([]string, error) {
+	var picked []string
+	for _, topic := range slices.Sorted(maps.Keys(all)) {
+		name := parseTopic(topic)
+		if name.companion == companionDead &&
+			(d.agent == "" || d.agent == name.group) &&
+			(d.topic == "" || d.topic == topic || d.topic == name.input) {
+			picked = append(picked, topic)
+		}
+	}
+	if len(picked) == 0 && (d.agent != "" || d.topic != "") {
+		var of []string
+		if d.agent != "" {
+			of = append(of, "agent "+d.agent)
+		}
+		if d.topic != "" {
+			of = append(of, "topic "+d.topic)
+		}
+		return nil, fmt.Errorf("there is no dead-letter topic of %s; `parley topics list` shows what there is", strings.Join(of, " and "))
+	}
+	return picked, nil
+}
+
+type deadLetterRow struct {
+	Topic     string    `json:"topic"`
+	Partition int32     `json:"partition"`
+	Offset    int64     `json:"offset"`
+	Time      time.Time `json:"time"`
+	Type      string    `json:"type"`
+	ID        string    `json:"id"`
+	Source    string    `json:"source"`
+	Reason    string    `json:"reason"`
+	Attempts  int       `json:"attempts"`
+	Error     string    `json:"error"`
+}
+
+// maxCell bounds what a table's cell shows of a text from the log.
+const maxCell = 100
+
+func newDeadLetterRow(rec *streaming.Record) deadLetterRow {
+	v := viewRecord(context.Background(), nil, rec)
+	row := deadLetterRow{
+		Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Time: rec.Timestamp.UTC(),
+		Type: v.Envelope.Type, ID: v.Envelope.ID, Source: v.Envelope.Source, Reason: string(streaming.ReasonUnknown),
+	}
+	if h := v.Hop; h != nil {
+		row.Reason, row.Attempts, row.Error = cmp.Or(h.Reason, row.Reason), h.Attempt, firstLine(h.Error)
+	} else if len(v.Problems) > 0 { // written by somebody else
+		row.Error = v.Problems[0].Problem
+	}
+	return row
+}
+
+func listDeadLetters(cmd *cobra.Command, a *app, conn *connection, filter dlqFilter, asJSON bool) error {
+	log, err := conn.open(cmd)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	rows, err := readDeadLetters(cmd, conn, log, filter)
+	if err != nil {
+		return err
+	}
+	byReason := make(map[string]int)
+	for _, r := range rows {
+		byReason[r.Reason]++
+	}
+	if asJSON {
+		return printJSON(a.stdout, struct {
+			DeadLetters []deadLetterRow `json:"dead_letters"`
+			ByReason    map[string]int  `json:"by_reason"`
+		}{rows, byReason})
+	}
+	if len(rows) == 0 {
+		_, err := fmt.Fprintln(a.stdout, "no dead letters")
+		return err
+	}
+	var cells [][]string
+	for _, r := range rows {
+		cells = append(cells, []string{
+			r.Topic, strconv.Itoa(int(r.Partition)), strconv.FormatInt(r.Offset, 10), stamp(r.Time),
+			orDash(bounded(r.Type, maxCell)), orDash(bounded(r.ID, maxCell)), r.Reason, strconv.Itoa(r.Attempts),
+			safe(bounded(r.Error, maxCell)),
+		})
+	}
+	head := []string{"TOPIC", "PARTITION", "OFFSET", "TIME", "TYPE", "ID", "REASON", "ATTEMPTS", "ERROR"}
+	if err := table(a.stdout, head, cells); err != nil {
+		return err
+	}
+	var counts []string
+	for _, reason := range slices.Sorted(maps.Keys(byReason)) {
+		counts = append(counts, fmt.Sprintf("%s %d", reason, byReason[reason]))
+	}
+	_, err = fmt.Fprintf(a.stdout, "\n%s: %s\n", plural(len(rows), "dead letter"), strings.Join(counts, ", "))
+	return err
+}
+
+func readDeadLetters(cmd *cobra.Command, conn *connection, log *kafka.Log, filter dlqFilter) ([]deadLetterRow, error) {
+	ctx, cancel := conn.bounded(cmd)
+	defer cancel()
+	all, err := log.Topics(ctx, conn.namespace+".")
+	if err != nil {
+		return nil, err
+	}
+	rows := []deadLetterRow{}
+	topics, err := filter.topics(all)
+	if err != nil || len(topics) == 0 {
+		return rows, err
+	}
+	ranges, err := wholeLog(ctx, log, topics)
+	if err != nil {
+		return nil, err
+	}
+	err = conn.scan(cmd.Context(), log, ranges, func(r streaming.Record) {
+		if row := newDeadLetterRow(&r); filter.reason == "" || filter.reason == row.Reason {
+			rows = append(rows, row)
+		}
+	})
+	slices.SortFunc(rows, func(a, b deadLetterRow) int {
+		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
+	})
+	return rows, err
+}
+
+// place is TOPIC/PARTITION/OFFSET, as list shows it.
+type place struct {
+	topic     string
+	partition int32
+	offset    int64
+}
+
+func parsePlace(s string) (place, error) {
+	bad := fmt.Errorf("%q is not TOPIC/PARTITION/OFFSET, such as parley.inbox.notify.dlq.notify/0/17", s)
+	topic, rest, _ := strings.Cut(s, "/")
+	partition, offset, found := strings.Cut(rest, "/")
+	if !found || topic == "" {
+		return place{}, bad
+	}
+	p, err1 := strconv.ParseUint(partition, 10, 31)
+	o, err2 := strconv.ParseUint(offset, 10, 63)
+	if err1 != nil || err2 != nil {
+		return place{}, bad
+	}
+	return place{topic, int32(p), int64(o)}, nil
+}
+
+// load reads the record at a place, or says what is there instead.
+func (p place) load(ctx context.Context, conn *connection, log *kafka.Log) (streaming.Record, error) {
+	partitions, err := conn.existing(ctx, log, p.topic)
+	if err != nil {
+		return streaming.Record{}, err
+	}
+	if p.partition >= partitions {
+		return streaming.Record{}, fmt.Errorf("%s has partitions 0 to %d, not %d", p.topic, partitions-1, p.partition)
+	}
+	ranges, err := wholeLog(ctx, log, []string{p.topic})
+	if err != nil {
+		return streaming.Record{}, err
+	}
+	for _, r := range ranges {
+		switch {
+		case r.TopicPartition.Partition != p.partition:
+		case r.From == r.To:
+			return streaming.Record{}, fmt.Errorf("%s/%d is empty", p.topic, p.partition)
+		case p.offset < r.From || p.offset >= r.To:
+			return streaming.Record{}, fmt.Errorf("%s/%d holds offsets %d to %d, not %d", p.topic, p.partition, r.From, r.To-1, p.offset)
+		}
+	}
+	return log.Load(ctx, p.topic, p.partition, p.offset)
+}
