@@ -5,6 +5,7 @@ package integration
 
 import (
 	"context"
+	"os"
 	"testing"
 	"time"
 
@@ -15,7 +16,12 @@ import (
 	"github.com/seed-c9b6dc07/parley/integration/internal/cluster"
 )
 
-func TestMain(m *testing.M) { cluster.Main(m) }
+func TestMain(m *testing.M) {
+	if spec := os.Getenv(copierVariable); spec != "" {
+		os.Exit(runCopier(spec))
+	}
+	cluster.Main(m)
+}
 
 // TestKafkaAnswers keeps the harness honest: a topic, a record in, the same record out, through the mapped port.
 func TestKafkaAnswers(t *testing.T) {

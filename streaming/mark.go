@@ -34,7 +34,7 @@ type MarkKind uint8
 const (
 	MarkDone       MarkKind = iota + 1 // ends every copy of its message
 	MarkDead                           // ends the copies with moves up to Mark.Moves
-	MarkClaim                          // a new owner of the lane, valid if its epoch is above all before it
+	MarkClaim                          // a new owner of the lane reads the ledger up to its claim
 	MarkCheckpoint                     // Mark.Checkpoint says how far the logs had come
 )
 
@@ -48,7 +48,7 @@ type Mark struct {
 	Log        string
 	Offset     int64
 	Origin     int64
-	Epoch      int64 // of the owner's claim; a mark of a lower one than the valid claim before it is void
+	Epoch      int64 // offset of the owner's claim: who wrote the mark, for people; no rule reads it
 	Time       time.Time
 	Checkpoint *Checkpoint
 }

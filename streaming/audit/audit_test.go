@@ -291,11 +291,6 @@ func TestWhatIsOff(t *testing.T) {
 		"dead mark without a dead letter": {func(l *memLog) {
 			l.mark(streaming.Mark{Kind: streaming.MarkDead, ID: id("a"), Origin: l.input(event("a")), Moves: 1, Epoch: 1})
 		}, "has ended nowhere"},
-		"done by one who had lost the lane": {func(l *memLog) {
-			o := l.input(event("a"))
-			l.mark(streaming.Mark{Kind: streaming.MarkClaim, Epoch: 2, Origin: -1})
-			l.done("a", o, 0, 1)
-		}, "has ended nowhere"},
 		"unreadable mark": {func(l *memLog) {
 			l.append(ledger, streaming.Record{Value: []byte("x")})
 		}, "the marks cannot be read"},

@@ -13,7 +13,6 @@ import (
 type facts struct {
 	topic string // the input topic
 
-	epoch int64                         // the highest valid claim so far
 	done  map[int64]doneMark            // by origin
 	dead  map[int64]deadLetter          // by origin: the latest
 	known map[streaming.MessageID]ended // what has ended, by message
@@ -59,13 +58,6 @@ func newFacts(topic string) *facts {
 
 // mark takes one mark of the ledger, in order.
 func (f *facts) mark(m streaming.Mark, recent bool) {
-	if m.Kind == streaming.MarkClaim {
-		f.epoch = max(f.epoch, m.Epoch)
-		return
-	}
-	if m.Epoch < f.epoch {
-		return // void: its writer had lost the lane (rule F2)
-	}
 	switch m.Kind {
 	case streaming.MarkDone:
 		f.known[m.ID] = ended{done: true, origin: m.Origin}

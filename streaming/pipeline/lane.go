@@ -79,7 +79,7 @@ type Lane struct {
 	flushing bool
 	closing  bool
 	failure  error
-	epoch    int64 // of this owner's claim in the ledger partition
+	epoch    int64 // offset of this owner's claim in the ledger partition
 	deadEnd  int64
 	opened   time.Time
 }
@@ -133,7 +133,7 @@ func (l *Lane) RecallDead(rec streaming.Record) {
 	l.deadEnd = max(l.deadEnd, rec.Offset+1)
 }
 
-// Open starts the lane under the epoch of its owner's claim. The input topic
+// Open starts the lane; epoch is the offset of its owner's claim. The input topic
 // and each tier will be offered from these offsets on.
 func (l *Lane) Open(epoch, input int64, tiers []int64) {
 	l.epoch = epoch

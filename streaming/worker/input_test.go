@@ -386,3 +386,50 @@ func TestMessagesInATierThatIsNoLongerNamedAreNotStranded(t *testing.T) {
 		t.Errorf("the waiting message is forgotten: %v", err)
 	}
 }
+
+// A worker that is slow to take over partitions it has lost again claims late.
+func TestALateClaimDoesNotVoidTheOwnersMarks(t *testing.T) {
+	c := streamtest.NewCluster(t)
+	p := connect(t, c)
+	got := newSeen()
+	make := func() *agents.Agent {
+		a := agents.New("taker", agents.Config{Retry: quick})
+		agents.On(a, func(_ context.Context, m *agents.Message[schemas.ErrorReply]) error {
+			got.add(m.ID())
+			return nil
+		})
+		return a
+	}
+	stop := start(t, p, make())
+	claim, err := schemas.EncodeMarks(t.Context(), p.Codec(), []streaming.Mark{{Kind: streaming.MarkClaim, Epoch: 99, Origin: -1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cl := c.Client(t, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	for partition := range int32(3) {
+		rec := &kgo.Record{Topic: "parley.inbox.taker.ledger.taker", Partition: partition, Value: claim}
+		if err := cl.ProduceSync(t.Context(), rec).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := p.Sender("giver")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	send := func(id string) {
+		if err := s.Send(t.Context(), s.ToAgent("taker", &schemas.ErrorReply{}, agents.ID(id), agents.Key("k"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send("once")
+	got.await(t, 1)
+	stop()
+	start(t, p, make())
+	send("once")
+	send("last")
+	got.await(t, 2)
+	if fmt.Sprint(got.order) != "[once last]" {
+		t.Errorf("handled %v", got.order)
+	}
+}

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -117,16 +118,23 @@ func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
 	return o
 }
 
+// stillOwned drops the lanes that were taken away.
+func (ls *lanes) stillOwned(some []*rebuilt) []*rebuilt {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return slices.DeleteFunc(some, func(r *rebuilt) bool { return ls.byTP[r.tp] != r.owned })
+}
+
 // opened lets records flow to a rebuilt lane, unless it was taken away
 // meanwhile: then it has handled nothing, and is dropped.
-func (ls *lanes) opened(o *owned, epoch int64, positions []int64) {
+func (ls *lanes) opened(o *owned, claimed int64, positions []int64) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if ls.byTP[o.tp] != o {
 		return
 	}
 	o.open = true
-	o.lane.Open(epoch, positions[0], positions[1:])
+	o.lane.Open(claimed, positions[0], positions[1:])
 	follow := map[streaming.TopicPartition]int64{}
 	for i, tp := range o.logs() {
 		ls.routes[tp] = route{o, i}

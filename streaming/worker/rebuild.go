@@ -10,7 +10,7 @@ import (
 )
 
 // rebuild brings lanes to the state that the logs say and opens them (rules W1
-// F2 and F5): the committed offsets once no open transaction can change them, a
+// and F5): the committed offsets once no open transaction can change them, a
 // claim in the ledger, the ledger up to the claim, then the tiers and the dead
 // letters to their high watermarks. Nothing is handled before.
 func (w *Worker) rebuild(ctx context.Context, batch []*owned) error {
@@ -22,12 +22,15 @@ func (w *Worker) rebuild(ctx context.Context, batch []*owned) error {
 		b.all = append(b.all, &rebuilt{owned: o})
 	}
 	for _, step := range []func(context.Context) error{b.readOffsets, b.readLedgers, b.claim, b.locate, b.readTiers} {
+		if b.all = w.lanes.stillOwned(b.all); len(b.all) == 0 {
+			return nil // taken away meanwhile
+		}
 		if err := step(ctx); err != nil {
 			return fmt.Errorf("take over %d partitions: %w", len(batch), err)
 		}
 	}
 	for _, r := range b.all {
-		w.lanes.opened(r.owned, r.epoch, r.positions)
+		w.lanes.opened(r.owned, r.claimed, r.positions)
 	}
 	return nil
 }
@@ -42,7 +45,7 @@ type rebuilding struct {
 type rebuilt struct {
 	*owned
 	read       int64 // the ledger has been read up to this offset
-	epoch      int64 // the highest valid claim so far; our own in the end
+	claimed    int64 // offset of our claim in the ledger
 	checkpoint *streaming.Checkpoint
 	positions  []int64 // where the input topic and each tier go on
 }
@@ -73,46 +76,32 @@ func (b *rebuilding) readLedgers(ctx context.Context) error {
 	return b.readMarks(ctx, b.all, func(r *rebuilt) int64 { return ends[r.ledger()] })
 }
 
-// claim writes a claim of a higher epoch to each ledger partition and reads up
-// to it. A rival's claim of the same epoch that stands before ours is the valid
-// one: then we claim again, above it.
+// claim writes a claim to each ledger partition and reads up to it: what a
+// former owner marked before it is known then, and the copies that it had
+// appended before those marks stand in the tiers.
+//
+// A claim voids nothing. A worker that rebuilds a lane which it has lost
+// meanwhile claims late, and cannot know: if claims ended what others mark, it
+// would void the marks of the owner.
 func (b *rebuilding) claim(ctx context.Context) error {
-	left := b.all
-	for len(left) > 0 {
-		recs := make([]*streaming.Record, len(left))
-		for i, r := range left {
-			value, err := schemas.EncodeMarks(ctx, b.w.cfg.Codec, []streaming.Mark{{
-				Kind: streaming.MarkClaim, Epoch: r.epoch + 1, Origin: -1, Time: b.w.cfg.Clock.Now(),
-			}})
-			if err != nil {
-				return err
-			}
-			recs[i] = &streaming.Record{Topic: r.in.ledger, Partition: r.tp.Partition, Value: value}
-		}
-		offsets, err := b.w.log.AppendSync(ctx, recs...)
-		if err != nil {
-			return err
-		}
-		wanted := make(map[*rebuilt]int64)
-		claims := make(map[*rebuilt]int64)
-		for i, r := range left {
-			wanted[r], claims[r] = r.epoch+1, offsets[i]
-		}
-		if err := b.readMarks(ctx, left, func(r *rebuilt) int64 { return claims[r] }); err != nil {
-			return err
-		}
-		var again []*rebuilt
-		for _, r := range left {
-			r.read = claims[r] + 1
-			if r.epoch < wanted[r] {
-				r.epoch = wanted[r]
-			} else {
-				again = append(again, r)
-			}
-		}
-		left = again
+	value, err := schemas.EncodeMarks(ctx, b.w.cfg.Codec, []streaming.Mark{{
+		Kind: streaming.MarkClaim, Origin: -1, Time: b.w.cfg.Clock.Now(),
+	}})
+	if err != nil {
+		return err
 	}
-	return nil
+	recs := make([]*streaming.Record, len(b.all))
+	for i, r := range b.all {
+		recs[i] = &streaming.Record{Topic: r.in.ledger, Partition: r.tp.Partition, Value: value}
+	}
+	offsets, err := b.w.log.AppendSync(ctx, recs...)
+	if err != nil {
+		return err
+	}
+	for i, r := range b.all {
+		r.claimed = offsets[i]
+	}
+	return b.readMarks(ctx, b.all, func(r *rebuilt) int64 { return r.claimed })
 }
 
 // readMarks reads ledger partitions on to an offset each.
@@ -156,13 +145,6 @@ func (b *rebuilding) readMarks(ctx context.Context, some []*rebuilt, to func(*re
 }
 
 func (r *rebuilt) recall(m streaming.Mark, offset int64) {
-	if m.Kind == streaming.MarkClaim {
-		r.epoch = max(r.epoch, m.Epoch)
-		return
-	}
-	if m.Epoch < r.epoch {
-		return // void: its writer had lost the lane (F2)
-	}
 	if m.Kind == streaming.MarkCheckpoint {
 		r.checkpoint = m.Checkpoint
 		r.checkpoints = append(r.checkpoints, checkpoint{offset: offset, at: m.Time, ends: m.Checkpoint.Ends})
