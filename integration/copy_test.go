@@ -37,9 +37,9 @@ var (
 // copierVariable makes the test binary a worker process instead of a test run.
 const copierVariable = "PARLEY_TEST_COPIER"
 
-func copier(group string) *agents.Agent {
+func copier(group string, exactlyOnce bool) *agents.Agent {
 	a := agents.New(group, agents.Config{
-		ExactlyOnce: true, SessionTimeout: 6 * time.Second, DrainTimeout: 3 * time.Second,
+		ExactlyOnce: exactlyOnce, SessionTimeout: 6 * time.Second, DrainTimeout: 3 * time.Second,
 		Retry: retry.Policy{Tiers: []time.Duration{100 * time.Millisecond, 500 * time.Millisecond}, Attempts: 4},
 	})
 	agents.On(a, func(_ context.Context, m *agents.Message[schemas.ErrorReply]) error {
@@ -59,12 +59,12 @@ func connectTo(ctx context.Context, brokers, registry string, logger *slog.Logge
 
 // runCopier is the worker process.
 func runCopier(spec string) int {
-	part := strings.Split(spec, " ") // brokers, registry, group
+	part := strings.Split(spec, " ") // brokers, registry, group, mode
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	p, err := connectTo(ctx, part[0], part[1], slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})).With("pid", os.Getpid()))
 	if err == nil {
-		err = p.Run(ctx, copier(part[2]))
+		err = p.Run(ctx, copier(part[2], part[3] == "exactly-once"))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "copier:", err)
@@ -77,6 +77,28 @@ func runCopier(spec string) int {
 // are killed and frozen. A read_committed reader sees each copy once, in the
 // order of its key.
 func TestExactlyOnceUnderKills(t *testing.T) {
+	n := copyUnderFaults(t, "exactly-once", true)
+	if n.lost > 0 || n.records > n.messages || n.disorder > 0 {
+		t.Error("not exactly once, or not in order")
+	}
+}
+
+// TestAtLeastOnceUnderKills does the same with kills only: copies may repeat,
+// but under the ID that the next agent knows, and in the order of their key.
+func TestAtLeastOnceUnderKills(t *testing.T) {
+	n := copyUnderFaults(t, "at-least-once", false)
+	if n.lost > 0 || n.ids != n.messages || n.disorder > 0 {
+		t.Error("lost, repeated under another ID, or not in order")
+	}
+}
+
+// counts are what the topics say in the end.
+type counts struct {
+	messages, records, ids, lost, disorder int
+}
+
+func copyUnderFaults(t *testing.T, mode string, freeze bool) counts {
+	t.Helper()
 	kafka, registry := cluster.SharedKafka(t), cluster.SharedRegistry(t)
 	seed := *copySeed
 	if seed == 0 {
@@ -103,7 +125,7 @@ func TestExactlyOnceUnderKills(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	spec := kafka.Bootstrap() + " " + registry.URL + " " + group
+	spec := kafka.Bootstrap() + " " + registry.URL + " " + group + " " + mode
 	workers := make([]*exec.Cmd, 3)
 	start := func(i int) {
 		cmd := exec.Command(os.Args[0])
@@ -169,7 +191,7 @@ func TestExactlyOnceUnderKills(t *testing.T) {
 			feeding = false
 		case <-time.After(time.Duration(300+rnd.IntN(1200)) * time.Millisecond):
 			i := rnd.IntN(len(workers))
-			if rnd.IntN(3) > 0 {
+			if !freeze || rnd.IntN(3) > 0 {
 				kill(i)
 				start(i)
 				kills++
@@ -184,7 +206,7 @@ func TestExactlyOnceUnderKills(t *testing.T) {
 	}
 
 	// Every message is copied in the end; then nothing more may come.
-	seen := readUntil(t, ctx, kafka.Bootstrap(), out, *copyMessages)
+	readUntil(t, ctx, kafka.Bootstrap(), out, *copyMessages)
 	for i := range workers {
 		_ = workers[i].Process.Signal(syscall.SIGTERM)
 	}
@@ -193,35 +215,32 @@ func TestExactlyOnceUnderKills(t *testing.T) {
 			t.Errorf("worker %d does not drain: %v", i, err)
 		}
 	}
-	seen = append(seen, readUntil(t, ctx, kafka.Bootstrap(), out, -1)[len(seen):]...)
-	times := map[string]int{}
-	last := map[string]string{}
-	disorder := 0
-	for _, r := range seen {
+	n := counts{messages: *copyMessages}
+	times, ids, last := map[string]int{}, map[string]bool{}, map[string]string{}
+	for _, r := range readUntil(t, ctx, kafka.Bootstrap(), out, 0) {
+		n.records++
+		for _, h := range r.Headers {
+			if h.Key == "ce_id" {
+				ids[string(h.Value)] = true
+			}
+		}
 		id := string(r.Value[len(r.Value)-7 : len(r.Value)-1])
-		times[id]++
-		if key := string(r.Key); id < last[key] {
-			disorder++
-		} else {
-			last[key] = id
+		if times[id]++; times[id] > 1 {
+			continue
 		}
-	}
-	twice := 0
-	for _, n := range times {
-		if n > 1 {
-			twice++
+		if id < last[string(r.Key)] {
+			n.disorder++
 		}
+		last[string(r.Key)] = id
 	}
-	t.Logf("%d messages, %d kills, %d freezes: lost %d, twice %d, out of order %d",
-		*copyMessages, kills, stops, *copyMessages-len(times), twice, disorder)
-	if len(times) != *copyMessages || twice > 0 || disorder > 0 {
-		t.Error("not exactly once, or not in order")
-	}
+	n.ids, n.lost = len(ids), n.messages-len(times)
+	t.Logf("%s: %d kills, %d freezes: %+v", mode, kills, stops, n)
+	return n
 }
 
-// readUntil reads a topic from its start, read_committed, until it has n
-// records, or with -1 to its end.
-func readUntil(t *testing.T, ctx context.Context, brokers, topic string, n int) []*kgo.Record {
+// readUntil reads a topic from its start, read_committed, until it has so many
+// different values and has come to the end that the topic had at the call.
+func readUntil(t *testing.T, ctx context.Context, brokers, topic string, different int) []*kgo.Record {
 	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers), kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
@@ -234,18 +253,17 @@ func readUntil(t *testing.T, ctx context.Context, brokers, topic string, n int) 
 		t.Fatal(err)
 	}
 	left := map[int32]int64{}
-	if n < 0 {
-		ends.Each(func(o kadm.ListedOffset) {
-			if o.Offset > 0 {
-				left[o.Partition] = o.Offset
-			}
-		})
-	}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			left[o.Partition] = o.Offset
+		}
+	})
 	var all []*kgo.Record
-	for (n >= 0 && len(all) < n) || (n < 0 && len(left) > 0) {
+	values := map[string]bool{}
+	for len(left) > 0 || len(values) < different {
 		fetches := cl.PollFetches(ctx)
 		if ctx.Err() != nil {
-			t.Fatalf("%s: %d of %d records within the time", topic, len(all), n)
+			t.Fatalf("%s: %d of %d different values within the time", topic, len(values), different)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			if r.Offset >= left[r.Partition]-1 {
@@ -253,6 +271,7 @@ func readUntil(t *testing.T, ctx context.Context, brokers, topic string, n int) 
 			}
 			if !r.Attrs.IsControl() {
 				all = append(all, r)
+				values[string(r.Value)] = true
 			}
 		})
 	}
