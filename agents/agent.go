@@ -98,6 +98,11 @@ func RetryAfter(after time.Duration, err error) error {
 	return &streaming.RetryError{After: after, Err: err}
 }
 
+// Unavailable says that something the handler needs is down: a model, a
+// database. No attempt is counted; the whole agent pauses, for a second at
+// first and a minute at most, and probes with one message at a time.
+func Unavailable(err error) error { return &streaming.UnavailableError{Err: err} }
+
 // Permanent dead-letters the message: no retry can help.
 func Permanent(err error) error { return streaming.DeadLetter(streaming.ReasonPermanent, err) }
 

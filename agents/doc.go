@@ -4,6 +4,7 @@
 //
 //   - nil: done;
 //   - RetryAfter(d, err): again at that time;
+//   - Unavailable(err): something it needs is down; the agent pauses and probes;
 //   - Permanent(err), DeadLetter(reason, err): no retry can help;
 //   - any other error, or a panic: again by the agent's retry policy, and in the
 //     end a dead letter.

@@ -9,7 +9,7 @@ type Handler interface {
 	New() any
 	// Handle does the work. A nil error settles the message as done, with all
 	// that it staged in the outbox. Other outcomes are errors: RetryError,
-	// DeadLetterError; any other error is a retry by policy.
+	// DeadLetterError, UnavailableError; any other error is a retry by policy.
 	Handle(ctx context.Context, d *Delivery) error
 }
 

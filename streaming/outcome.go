@@ -33,6 +33,15 @@ func (e *DeadLetterError) Error() string {
 // Unwrap returns the cause.
 func (e *DeadLetterError) Unwrap() error { return e.Err }
 
+// UnavailableError says that something the handler needs is down: it is not the
+// message's fault. No attempt is counted; the agent pauses and probes.
+type UnavailableError struct{ Err error }
+
+func (e *UnavailableError) Error() string { return fmt.Sprintf("unavailable: %v", e.Err) }
+
+// Unwrap returns the cause.
+func (e *UnavailableError) Unwrap() error { return e.Err }
+
 // PanicError is what a handler's panic becomes.
 type PanicError struct {
 	Value any

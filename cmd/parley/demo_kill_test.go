@@ -32,9 +32,6 @@ const tooLate = "ended"
 // TestDemoKilled kills the demo with SIGKILL at random moments and lets it go on
 // on the same folder: it ends exact, with each alert's effect once.
 func TestDemoKilled(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a minute; run without -short")
-	}
 	r := seeded(t)
 	killed := map[string]int{}
 	for round := range kills {

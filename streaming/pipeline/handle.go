@@ -30,7 +30,7 @@ func (l *Lane) attempt(ctx context.Context, m *message, number int) attempted {
 		if reason, ok := schemas.ErrorReason(err); ok {
 			err = streaming.DeadLetter(reason, err)
 		} else {
-			err = &unavailableError{err}
+			err = &streaming.UnavailableError{Err: err}
 		}
 		return attempted{err: err}
 	}
@@ -53,6 +53,10 @@ func (l *Lane) attempt(ctx context.Context, m *message, number int) attempted {
 	now := l.cfg.Clock.Now()
 	a := attempted{err: err, ran: true, took: now.Sub(start)}
 	if err != nil {
+		var registry *schemas.RegistryUnavailableError
+		if errors.As(err, &registry) {
+			a.err = &streaming.UnavailableError{Err: err} // something it wanted to send could not be encoded
+		}
 		if cause := context.Cause(ctx); errors.Is(cause, streaming.ErrHandlerTimeout) {
 			a.err = errors.Join(cause, err)
 		}
@@ -63,7 +67,7 @@ func (l *Lane) attempt(ctx context.Context, m *message, number int) attempted {
 	}
 	if m.env.Ack == streaming.AckHandled {
 		if a.ack, err = l.ack(ctx, m, streaming.AckHandled, now); err != nil {
-			a.err = &unavailableError{err}
+			a.err = &streaming.UnavailableError{Err: err}
 		}
 	}
 	return a
@@ -78,10 +82,3 @@ func guarded(ctx context.Context, h streaming.Handler, d *streaming.Delivery) (e
 	}()
 	return h.Handle(ctx, d)
 }
-
-// unavailableError says that something the platform needs could not be
-// reached: not the message's fault, so no attempt is counted.
-type unavailableError struct{ err error }
-
-func (e *unavailableError) Error() string { return e.err.Error() }
-func (e *unavailableError) Unwrap() error { return e.err }

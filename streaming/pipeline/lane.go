@@ -31,6 +31,7 @@ type Config struct {
 	Policy         retry.Policy
 	Parallel       int           // handlers running at once in this lane
 	HandlerTimeout time.Duration // 0: none
+	Breaker        *Breaker      // shared by the lanes of an agent
 	MaxPending     int           // unsettled input records at which Offer says full
 	MaxHeld        int           // values kept in memory for copies that wait in tiers
 
@@ -283,6 +284,9 @@ func (l *Lane) loop() {
 		if due, ok := l.machine.NextDue(); ok {
 			wait = due.Sub(l.cfg.Clock.Now())
 		}
+		if until, open := l.cfg.Breaker.Until(); open {
+			wait = min(wait, max(until.Sub(l.cfg.Clock.Now()), breakerLook))
+		}
 		timer.Reset(wait)
 		select {
 		case <-l.wake:
@@ -332,7 +336,7 @@ func (l *Lane) decide() {
 	}
 	now := l.cfg.Clock.Now()
 	for !l.closing {
-		d := l.machine.Next(now, l.running < l.cfg.Parallel)
+		d := l.machine.Next(now, l.running < l.cfg.Parallel && l.cfg.Breaker.Ready(now))
 		switch d.Action {
 		case lane.None:
 			return
@@ -381,7 +385,7 @@ func (l *Lane) acknowledge(c *lane.Copy, m *message, now time.Time) {
 	l.post(func() {
 		l.running--
 		if err != nil {
-			l.settle(c, m, attempted{err: &unavailableError{err}})
+			l.settle(c, m, attempted{err: &streaming.UnavailableError{Err: err}})
 			return
 		}
 		l.append(rec, func(_ int64, err error) {
@@ -399,6 +403,7 @@ func (l *Lane) acknowledge(c *lane.Copy, m *message, now time.Time) {
 
 func (l *Lane) run(c *lane.Copy, m *message) {
 	l.running++
+	l.cfg.Breaker.Started(l.cfg.Clock.Now())
 	number := c.Attempts + 1
 	go func() {
 		a := l.attempt(l.ctx, m, number)
@@ -410,6 +415,9 @@ func (l *Lane) run(c *lane.Copy, m *message) {
 		})
 	}()
 }
+
+// loadPause is how long a value that cannot be read waits for the next try.
+const loadPause = time.Second
 
 // load fetches the value of a copy that was not kept in memory.
 func (l *Lane) load(c *lane.Copy) {
@@ -425,7 +433,7 @@ func (l *Lane) load(c *lane.Copy) {
 			if l.ctx.Err() == nil {
 				l.cfg.Logger.Warn("cannot read a waiting message again; trying on", "topic", topic,
 					"partition", l.cfg.Partition, "offset", c.Offset, "error", err)
-				l.machine.Later(c, l.cfg.Clock.Now().Add(unavailablePause))
+				l.machine.Later(c, l.cfg.Clock.Now().Add(loadPause))
 			}
 		})
 	}()

@@ -8,10 +8,6 @@ import (
 	"github.com/seed-c9b6dc07/parley/streaming/lane"
 )
 
-// unavailablePause is how long a message waits before it is looked at again
-// when what it needs cannot be reached.
-const unavailablePause = time.Second
-
 // settle brings a finished attempt to its end: outputs acknowledged, then the
 // mark; or the next copy acknowledged.
 func (l *Lane) settle(c *lane.Copy, m *message, a attempted) {
@@ -22,16 +18,19 @@ func (l *Lane) settle(c *lane.Copy, m *message, a attempted) {
 		}
 		l.cfg.Observer.Processed(reason, a.took)
 	}
-	var unavailable *unavailableError
+	var unavailable *streaming.UnavailableError
 	switch {
 	case a.err == nil:
+		l.cfg.Breaker.Available()
 		l.succeeded(c, m, a)
 	case l.cancelled():
 		l.machine.GiveBack(c) // ended by us, not by the message
 	case errors.As(a.err, &unavailable):
-		l.cfg.Logger.Warn("message waits", "topic", m.rec.Topic, "error", a.err)
-		l.machine.Later(c, l.cfg.Clock.Now().Add(unavailablePause))
+		until := l.cfg.Breaker.Unavailable(l.cfg.Clock.Now())
+		l.cfg.Logger.Warn("the agent pauses", "agent", l.cfg.Agent, "until", until, "error", a.err)
+		l.machine.Later(c, until)
 	default:
+		l.cfg.Breaker.Available()
 		l.failed(c, m, a)
 	}
 }

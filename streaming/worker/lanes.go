@@ -104,7 +104,7 @@ func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
 		Topic: tp.Topic, Partition: tp.Partition, Inbox: in.inbox,
 		Tiers: in.tiers, DeadLetterTopic: in.dead, LedgerTopic: in.ledger,
 		Handlers: ls.w.handlers(in), Policy: cfg.Retry, Parallel: cfg.Parallel, HandlerTimeout: cfg.HandlerTimeout,
-		MaxPending: cfg.MaxPending, MaxHeld: cfg.MaxHeld,
+		Breaker: ls.w.breaker, MaxPending: cfg.MaxPending, MaxHeld: cfg.MaxHeld,
 		Codec: cfg.Codec, Log: ls.w.log, Atomic: atomically, Loader: ls.w.log, Clock: cfg.Clock,
 		Observer: o.observer, Logger: cfg.Logger, Trace: cfg.Trace, Facts: o.facts,
 		OnRoom: func() {

@@ -11,12 +11,15 @@ import (
 
 	"github.com/seed-c9b6dc07/parley/streaming"
 	"github.com/seed-c9b6dc07/parley/streaming/kafka"
+	"github.com/seed-c9b6dc07/parley/streaming/pipeline"
 )
 
 // Worker is one instance of an agent.
 type Worker struct {
 	cfg    Config
 	inputs map[string]input // by input topic
+
+	breaker *pipeline.Breaker
 
 	log          *kafka.Log
 	member       *kafka.Member
@@ -39,6 +42,7 @@ func New(cfg Config) (*Worker, error) {
 	w := &Worker{
 		cfg:     cfg.withDefaults(),
 		inputs:  make(map[string]input),
+		breaker: new(pipeline.Breaker),
 		failed:  make(chan error, 1),
 		stopped: make(chan struct{}),
 		ready:   make(chan struct{}),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -244,5 +245,47 @@ func testAgentStopEndsTheAgentAfterWhatCameBefore(t *testing.T, exactlyOnce bool
 	}
 	if len(got.order) != 50 {
 		t.Errorf("handled %d of 50 before the stop", len(got.order))
+	}
+}
+
+func TestUnavailablePausesTheAgentWithoutAnAttempt(t *testing.T) {
+	inEachMode(t, unavailablePausesTheAgentWithoutAnAttempt)
+}
+
+func unavailablePausesTheAgentWithoutAnAttempt(t *testing.T, exactlyOnce bool) {
+	c := streamtest.NewCluster(t)
+	p := connect(t, c)
+	got := newSeen()
+	var up atomic.Bool
+	a := agents.New("taker", agents.Config{Retry: quick, ExactlyOnce: exactlyOnce})
+	agents.On(a, func(_ context.Context, m *agents.Message[schemas.ErrorReply]) error {
+		got.add(fmt.Sprintf("up=%v attempt=%d", up.Load(), m.Attempt))
+		if !up.Load() {
+			return agents.Unavailable(errors.New("the model is down"))
+		}
+		return nil
+	})
+	start(t, p, a)
+	s, err := p.Sender("giver")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	send := func(n int) {
+		for i := range n {
+			if err := s.Send(t.Context(), s.ToAgent("taker", &schemas.ErrorReply{}, agents.Key(fmt.Sprint(i)))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	send(1)
+	got.await(t, 2) // the first, and the probe after a pause
+	up.Store(true)
+	send(30) // while it is open, none of them is a probe
+	got.await(t, 2+31)
+	got.mu.Lock()
+	defer got.mu.Unlock()
+	if got.count["up=false attempt=1"] != 2 || got.count["up=true attempt=1"] != 31 {
+		t.Errorf("handled %v", got.count)
 	}
 }
