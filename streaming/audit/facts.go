@@ -66,6 +66,7 @@ func (f *facts) mark(m streaming.Mark, recent bool) {
 	if m.Epoch < f.epoch {
 		return // void: its writer had lost the lane (rule F2)
 	}
+	f.epoch = m.Epoch // its claim may have been trimmed
 	switch m.Kind {
 	case streaming.MarkDone:
 		f.known[m.ID] = ended{done: true, origin: m.Origin}

@@ -34,6 +34,10 @@ type Config struct {
 	MaxPending     int           // unsettled input records at which Offer says full
 	MaxHeld        int           // values kept in memory for copies that wait in tiers
 
+	StepBytes        int // of one step's result
+	MessageStepBytes int // of all results of one message
+	HeldStepBytes    int // of results kept in memory; others are read again
+
 	Codec *schemas.Codec
 	Log   Appender
 	// Atomic makes the lane settle exactly once: it writes records all or
@@ -60,6 +64,7 @@ type Config struct {
 type Lane struct {
 	cfg     Config
 	machine *lane.Machine
+	steps   *stepIndex
 	ctx     context.Context // of the handlers
 	cancel  context.CancelFunc
 	done    chan struct{}
@@ -82,6 +87,10 @@ type Lane struct {
 	epoch    int64 // of this owner's claim in the ledger partition
 	deadEnd  int64
 	opened   time.Time
+
+	carrying   bool    // steps are being carried forward
+	ledgerNext int64   // the ledger offset behind our last record
+	foreign    []int64 // ledger offsets between our records, not read yet
 }
 
 // Positions is how far a lane has come.
@@ -96,6 +105,7 @@ func NewLane(ctx context.Context, cfg Config) *Lane {
 	l := &Lane{
 		cfg:     cfg,
 		machine: lane.New(len(cfg.Tiers), cfg.Facts),
+		steps:   newStepIndex(cfg.HeldStepBytes),
 		done:    make(chan struct{}),
 		wake:    make(chan struct{}, 1),
 	}
@@ -110,15 +120,22 @@ func (l *Lane) RecallTier(tier int, rec streaming.Record) {
 	l.machine.RecallCopy(c)
 }
 
-// RecallMark tells of a mark found in the ledger before the lane is opened.
-func (l *Lane) RecallMark(m streaming.Mark) {
+// RecallMark tells of a mark found at that offset of the ledger before the lane
+// is opened.
+func (l *Lane) RecallMark(m streaming.Mark, offset int64) {
 	switch m.Kind {
 	case streaming.MarkDone:
+		l.steps.drop(m.ID)
 		l.cfg.Facts.SettleAt(m.ID, lane.Fact{Done: true, Origin: m.Origin}, m.Time)
 	case streaming.MarkDead:
+		l.steps.shelve(m.ID)
 		l.cfg.Facts.SettleAt(m.ID, lane.Fact{Moves: m.Moves, Origin: m.Origin}, m.Time)
 	case streaming.MarkCheckpoint:
 		l.deadEnd = max(l.deadEnd, m.Checkpoint.Ends[l.cfg.DeadLetterTopic])
+	case streaming.MarkStep:
+		if f, _ := l.cfg.Facts.Settled(m.ID); !f.Done {
+			l.steps.recall(m, offset)
+		}
 	}
 }
 
@@ -129,14 +146,17 @@ func (l *Lane) RecallDead(rec streaming.Record) {
 	if m.hop.Moves == 0 {
 		return // nothing of ours
 	}
+	l.steps.shelve(c.ID)
 	l.cfg.Facts.SettleAt(c.ID, lane.Fact{Moves: m.hop.Moves, Origin: c.Origin}, rec.Timestamp)
 	l.deadEnd = max(l.deadEnd, rec.Offset+1)
 }
 
-// Open starts the lane under the epoch of its owner's claim. The input topic
-// and each tier will be offered from these offsets on.
-func (l *Lane) Open(epoch, input int64, tiers []int64) {
+// Open starts the lane under the epoch of its owner's claim, which stands in the
+// ledger at that offset. The input topic and each tier will be offered from
+// these offsets on.
+func (l *Lane) Open(epoch, claim, input int64, tiers []int64) {
 	l.epoch = epoch
+	l.ledgerNext = claim + 1
 	l.opened = l.cfg.Clock.Now()
 	l.machine.Open(append([]int64{input}, tiers...))
 	l.publish()
@@ -401,7 +421,7 @@ func (l *Lane) run(c *lane.Copy, m *message) {
 	l.running++
 	number := c.Attempts + 1
 	go func() {
-		a := l.attempt(l.ctx, m, number)
+		a := l.attempt(l.ctx, c, m, number)
 		l.post(func() {
 			l.running--
 			if l.failure == nil {
@@ -442,6 +462,9 @@ func (l *Lane) append(rec *streaming.Record, acked func(offset int64, err error)
 	l.cfg.Log.Append(rec, func(offset int64, err error) {
 		l.post(func() {
 			l.appends--
+			if err == nil && rec.Topic == l.cfg.LedgerTopic {
+				l.appended(offset)
+			}
 			if l.failure == nil {
 				acked(offset, err)
 			}
@@ -457,6 +480,7 @@ func (l *Lane) fail(err error) {
 	l.failure = err
 	l.closing = true
 	l.staged = nil
+	l.cancel() // what a handler still does cannot be settled
 	l.cfg.OnFail(err)
 }
 

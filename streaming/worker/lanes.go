@@ -104,6 +104,7 @@ func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
 		Tiers: in.tiers, DeadLetterTopic: in.dead, LedgerTopic: in.ledger,
 		Handlers: ls.w.handlers(in), Policy: cfg.Retry, Parallel: cfg.Parallel, HandlerTimeout: cfg.HandlerTimeout,
 		MaxPending: cfg.MaxPending, MaxHeld: cfg.MaxHeld,
+		StepBytes: cfg.StepBytes, MessageStepBytes: cfg.MessageStepBytes, HeldStepBytes: cfg.HeldStepBytes,
 		Codec: cfg.Codec, Log: ls.w.log, Atomic: atomically, Loader: ls.w.log, Clock: cfg.Clock,
 		Observer: o.observer, Logger: cfg.Logger, Trace: cfg.Trace, Facts: o.facts,
 		OnRoom: func() {
@@ -119,14 +120,15 @@ func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
 
 // opened lets records flow to a rebuilt lane, unless it was taken away
 // meanwhile: then it has handled nothing, and is dropped.
-func (ls *lanes) opened(o *owned, epoch int64, positions []int64) {
+func (ls *lanes) opened(r *rebuilt) {
+	o, positions := r.owned, r.positions
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if ls.byTP[o.tp] != o {
 		return
 	}
 	o.open = true
-	o.lane.Open(epoch, positions[0], positions[1:])
+	o.lane.Open(r.epoch, r.claim, positions[0], positions[1:])
 	follow := map[streaming.TopicPartition]int64{}
 	for i, tp := range o.logs() {
 		ls.routes[tp] = route{o, i}

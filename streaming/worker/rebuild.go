@@ -27,7 +27,7 @@ func (w *Worker) rebuild(ctx context.Context, batch []*owned) error {
 		}
 	}
 	for _, r := range b.all {
-		w.lanes.opened(r.owned, r.epoch, r.positions)
+		w.lanes.opened(r)
 	}
 	return nil
 }
@@ -42,6 +42,7 @@ type rebuilding struct {
 type rebuilt struct {
 	*owned
 	read       int64 // the ledger has been read up to this offset
+	claim      int64 // the offset of our own claim in it
 	epoch      int64 // the highest valid claim so far; our own in the end
 	checkpoint *streaming.Checkpoint
 	positions  []int64 // where the input topic and each tier go on
@@ -103,7 +104,7 @@ func (b *rebuilding) claim(ctx context.Context) error {
 		}
 		var again []*rebuilt
 		for _, r := range left {
-			r.read = claims[r] + 1
+			r.read, r.claim = claims[r]+1, claims[r]
 			if r.epoch < wanted[r] {
 				r.epoch = wanted[r]
 			} else {
@@ -163,11 +164,12 @@ func (r *rebuilt) recall(m streaming.Mark, offset int64) {
 	if m.Epoch < r.epoch {
 		return // void: its writer had lost the lane (F2)
 	}
+	r.epoch = m.Epoch // its claim may have been trimmed
 	if m.Kind == streaming.MarkCheckpoint {
 		r.checkpoint = m.Checkpoint
 		r.checkpoints = append(r.checkpoints, checkpoint{offset: offset, at: m.Time, ends: m.Checkpoint.Ends})
 	}
-	r.lane.RecallMark(m)
+	r.lane.RecallMark(m, offset)
 }
 
 // locate finds where each log goes on: the committed offset, or the copy of it
