@@ -12,16 +12,18 @@ import (
 
 // Config says how an agent works. The zero value works.
 type Config struct {
-	Streams        []string      // streams subscribed to; its inbox an agent always has
-	Group          string        // consumer group; default: the agent's name
-	Retry          retry.Policy  // default: tiers 1s, 10s, 1m, 10m; 5 attempts
-	Parallel       int           // handlers at once per partition; default 16
-	HandlerTimeout time.Duration // default: none
-	DrainTimeout   time.Duration // default 10 s
-	SessionTimeout time.Duration // after which a dead instance's partitions go to others; default 45 s
-	LedgerWindow   time.Duration // how long a message is recognised again; default 24 h
-	ExactlyOnce    bool          // Kafka transactions, see worker.Config; default: at least once
-	Instance       string        // with ExactlyOnce: this process slot's stable name; default random
+	Streams          []string      // streams subscribed to; its inbox an agent always has
+	Group            string        // consumer group; default: the agent's name
+	Retry            retry.Policy  // default: tiers 1s, 10s, 1m, 10m; 5 attempts
+	Parallel         int           // handlers at once per partition; default 16
+	HandlerTimeout   time.Duration // default: none
+	DrainTimeout     time.Duration // default 10 s
+	SessionTimeout   time.Duration // after which a dead instance's partitions go to others; default 45 s
+	LedgerWindow     time.Duration // how long a message is recognised again; default 24 h
+	StepBytes        int           // limit of one step's result; default 64 KiB
+	MessageStepBytes int           // limit of all step results of one message; default 1 MiB
+	ExactlyOnce      bool          // Kafka transactions, see worker.Config; default: at least once
+	Instance         string        // with ExactlyOnce: this process slot's stable name; default random
 }
 
 // Agent is a name with typed handlers. Add handlers with On, then run it with

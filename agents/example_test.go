@@ -44,3 +44,22 @@ func ExampleRetryAfter() {
 	// retry after 30s: the model is busy
 	// dead letter (permanent): no such region
 }
+
+// A model is asked once, whatever happens to the handler afterwards.
+func ExampleStep() {
+	type answer struct{ Text string }
+	ask := func(context.Context, string) (answer, error) { return answer{"stay inside"}, nil }
+
+	a := agents.New("adviser", agents.Config{Streams: []string{"quakes"}})
+	agents.On(a, func(ctx context.Context, m *agents.Message[quake.Reported]) error {
+		advice, err := agents.Step(ctx, m, "ask", func(ctx context.Context) (answer, error) {
+			return ask(ctx, m.Payload.Place)
+		})
+		if err != nil {
+			return err // retried by policy; what is stored stays stored
+		}
+		return m.Publish("advice", &quake.Alert{Text: advice.Text})
+	})
+	fmt.Println(a.Types())
+	// Output: [quake.reported]
+}

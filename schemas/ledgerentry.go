@@ -19,25 +19,44 @@ var markKinds = [...]string{
 
 // EncodeMarks returns the value of one ledger record, framed. Times are kept
 // to the millisecond.
+//
+// Steps stand in an array of their own, not among the marks under a new kind: a
+// worker of an older version cannot read a kind it does not know, and would
+// lose the marks beside it.
 func EncodeMarks(ctx context.Context, codec *Codec, marks []streaming.Mark) ([]byte, error) {
-	entry := LedgerEntry{Marks: make([]LedgerMark, len(marks))}
+	var entry LedgerEntry
 	for i := range marks {
-		if err := fromMark(&entry.Marks[i], &marks[i]); err != nil {
+		if m := &marks[i]; m.Kind == streaming.MarkStep {
+			entry.Steps = append(entry.Steps, LedgerStep{
+				ID: m.ID, Origin: m.Origin, Epoch: m.Epoch, Time: m.Time, Name: m.Step, Result: m.Result,
+			})
+			continue
+		}
+		var mark LedgerMark
+		if err := fromMark(&mark, &marks[i]); err != nil {
 			return nil, fmt.Errorf("encode mark %d: %w", i, err)
 		}
+		entry.Marks = append(entry.Marks, mark)
 	}
 	return codec.Encode(ctx, &entry)
 }
 
-// DecodeMarks returns the marks of one ledger record. Times are in UTC.
+// DecodeMarks returns the marks of one ledger record, steps first. Times are in
+// UTC.
 func DecodeMarks(ctx context.Context, codec *Codec, value []byte) ([]streaming.Mark, error) {
 	var entry LedgerEntry
 	if err := codec.Decode(ctx, value, &entry, ""); err != nil {
 		return nil, err
 	}
-	marks := make([]streaming.Mark, len(entry.Marks))
+	marks := make([]streaming.Mark, len(entry.Steps)+len(entry.Marks))
+	for i := range entry.Steps {
+		s := &entry.Steps[i]
+		marks[i] = streaming.Mark{
+			Kind: streaming.MarkStep, ID: s.ID, Origin: s.Origin, Epoch: s.Epoch, Time: s.Time, Step: s.Name, Result: s.Result,
+		}
+	}
 	for i := range entry.Marks {
-		if err := toMark(&marks[i], &entry.Marks[i]); err != nil {
+		if err := toMark(&marks[len(entry.Steps)+i], &entry.Marks[i]); err != nil {
 			return nil, &DecodeError{Schema: FullName(entry.Schema()), Problem: fmt.Sprintf("mark %d", i), Err: err}
 		}
 	}

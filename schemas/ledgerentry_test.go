@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hamba/avro/v2"
 	"pgregory.net/rapid"
 
 	"github.com/seed-c9b6dc07/parley/streaming"
@@ -45,8 +46,15 @@ func TestMarksRoundTrip(t *testing.T) {
 		}
 		return m
 	})
+	step := rapid.Custom(func(t *rapid.T) streaming.Mark {
+		return streaming.Mark{
+			Kind: streaming.MarkStep, ID: streaming.HashID("s", rapid.String().Draw(t, "id")),
+			Origin: offset.Draw(t, "origin"), Epoch: offset.Draw(t, "epoch"), Time: time.UnixMilli(rapid.Int64Range(-1<<40, 1<<42).Draw(t, "time")).UTC(),
+			Step: rapid.String().Draw(t, "step"), Result: rapid.SliceOf(rapid.Byte()).Draw(t, "result"),
+		}
+	})
 	rapid.Check(t, func(t *rapid.T) {
-		want := rapid.SliceOf(mark).Draw(t, "marks")
+		want := append(rapid.SliceOf(step).Draw(t, "steps"), rapid.SliceOf(mark).Draw(t, "marks")...)
 		value, err := EncodeMarks(ctx, codec, want)
 		if err != nil {
 			t.Fatal(err)
@@ -56,6 +64,48 @@ func TestMarksRoundTrip(t *testing.T) {
 			t.Fatalf("%+v came back as %+v, %v", want, got, err)
 		}
 	})
+}
+
+// The schema before there were steps. A worker of that version in the same group
+// must go on reading the marks, and its marks must be read.
+const ledgerEntryWithoutSteps = `{"type":"record","name":"LedgerEntry","namespace":"parley","fields":[{"name":"marks","type":{"type":"array","items":{"type":"record","name":"LedgerMark","fields":[{"name":"kind","type":{"type":"enum","name":"LedgerMarkKind","symbols":["DONE","DEAD","CLAIM","CHECKPOINT"]}},{"name":"id","type":{"type":"fixed","name":"MessageKey","size":16}},{"name":"moves","type":"int"},{"name":"attempts","type":"int"},{"name":"log","type":"string"},{"name":"offset","type":"long"},{"name":"origin","type":"long"},{"name":"epoch","type":"long"},{"name":"time","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"checkpoint","default":null,"type":["null",{"type":"record","name":"LedgerCheckpoint","fields":[{"name":"ends","type":{"type":"map","values":"long"}},{"name":"committed","type":{"type":"map","values":"long"}}]}]}]}}}]}`
+
+type oldLedgerEntry struct {
+	Marks []LedgerMark `avro:"marks"`
+}
+
+func (oldLedgerEntry) Schema() avro.Schema {
+	return avro.MustParse(ledgerEntryWithoutSteps)
+}
+
+func TestMarksAreReadAcrossTheVersionThatBroughtSteps(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	codec := NewCodec(NewMemoryRegistry())
+	marks := sampleMarks()
+	old := oldLedgerEntry{Marks: make([]LedgerMark, len(marks))}
+	for i := range marks {
+		if err := fromMark(&old.Marks[i], &marks[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	value, err := codec.Encode(ctx, old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DecodeMarks(ctx, codec, value)
+	if err != nil || !reflect.DeepEqual(got, marks) {
+		t.Errorf("marks of the old version came as %+v, %v", got, err)
+	}
+
+	step := streaming.Mark{Kind: streaming.MarkStep, Step: "pay", Result: []byte("{}")}
+	if value, err = EncodeMarks(ctx, codec, append([]streaming.Mark{step}, marks...)); err != nil {
+		t.Fatal(err)
+	}
+	var read oldLedgerEntry
+	if err := codec.Decode(ctx, value, &read, ""); err != nil || !reflect.DeepEqual(read, old) {
+		t.Errorf("to the old version the marks came as %+v, %v", read, err)
+	}
 }
 
 // A mark is written for every message, so its size counts.

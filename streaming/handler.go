@@ -20,4 +20,5 @@ type Delivery struct {
 	Payload  any // what Handler.New returned, decoded
 	Attempt  int // 1 on the first
 	Outbox   *Outbox
+	Steps    Steps
 }

@@ -36,6 +36,7 @@ const (
 	MarkDead                           // ends the copies with moves up to Mark.Moves
 	MarkClaim                          // a new owner of the lane reads the ledger up to its claim
 	MarkCheckpoint                     // Mark.Checkpoint says how far the logs had come
+	MarkStep                           // Mark.Result is the result of the message's step of that name
 )
 
 // Mark is one entry of a ledger partition. Log names the log that holds the
@@ -51,6 +52,8 @@ type Mark struct {
 	Epoch      int64 // offset of the owner's claim: who wrote the mark, for people; no rule reads it
 	Time       time.Time
 	Checkpoint *Checkpoint
+	Step       string // MarkStep only, as is Result; log, offset, moves and attempts have no meaning there
+	Result     []byte
 }
 
 // Checkpoint is a copy of a lane's offsets, kept in its ledger because a

@@ -291,8 +291,11 @@ func decodeMarks(t *testing.T, value []byte) []mark {
 			marks = append(marks, m)
 		}
 	}
+	if steps := in.long(); steps != 0 {
+		t.Fatalf("the demo has no steps, a ledger record has %d", steps)
+	}
 	if len(in.rest) != 0 {
-		t.Fatalf("%d bytes follow the marks", len(in.rest))
+		t.Fatalf("%d bytes follow the steps", len(in.rest))
 	}
 	return marks
 }

@@ -72,7 +72,7 @@ func (l *Log) Scan(ctx context.Context, ranges []Range, each func(streaming.Reco
 	return nil
 }
 
-// Load reads one record.
+// Load implements pipeline.Loader.
 func (l *Log) Load(ctx context.Context, topic string, partition int32, offset int64) (streaming.Record, error) {
 	var found *streaming.Record
 	tp := streaming.TopicPartition{Topic: topic, Partition: partition}
@@ -82,7 +82,7 @@ func (l *Log) Load(ctx context.Context, topic string, partition int32, offset in
 		}
 	})
 	if err == nil && found == nil {
-		err = fmt.Errorf("%s/%d has no record at offset %d any more", topic, partition, offset)
+		err = fmt.Errorf("%s/%d offset %d: %w", topic, partition, offset, streaming.ErrNoRecord)
 	}
 	if err != nil {
 		return streaming.Record{}, err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/lane"
 )
 
 // attempted is what one attempt came to.
@@ -20,7 +21,7 @@ type attempted struct {
 }
 
 // attempt decodes the payload and runs the handler, on a goroutine of its own.
-func (l *Lane) attempt(ctx context.Context, m *message, number int) attempted {
+func (l *Lane) attempt(ctx context.Context, c *lane.Copy, m *message, number int) attempted {
 	if err := l.admit(m, l.cfg.Clock.Now()); err != nil {
 		return attempted{err: err}
 	}
@@ -45,11 +46,13 @@ func (l *Lane) attempt(ctx context.Context, m *message, number int) attempted {
 		ctx, cancel = context.WithDeadline(ctx, m.env.Expiry)
 		defer cancel()
 	}
+	steps := &attemptSteps{l: l, c: c, ctx: ctx, begun: make(map[string]bool)}
 	d := &streaming.Delivery{
-		Envelope: m.env, Key: string(m.rec.Key), Payload: payload, Attempt: number, Outbox: &streaming.Outbox{},
+		Envelope: m.env, Key: string(m.rec.Key), Payload: payload, Attempt: number, Outbox: &streaming.Outbox{}, Steps: steps,
 	}
 	start := l.cfg.Clock.Now()
 	err := guarded(ctx, handler, d)
+	steps.end()
 	now := l.cfg.Clock.Now()
 	a := attempted{err: err, ran: true, took: now.Sub(start)}
 	if err != nil {

@@ -35,6 +35,10 @@ type Config struct {
 	MaxPending     int           // unsettled input records at which Offer says full
 	MaxHeld        int           // values kept in memory for copies that wait in tiers
 
+	StepBytes        int // of one step's result
+	MessageStepBytes int // of all results of one message
+	HeldStepBytes    int // of results kept in memory; others are read again
+
 	Codec *schemas.Codec
 	Log   Appender
 	// Atomic makes the lane settle exactly once: it writes records all or
@@ -61,6 +65,7 @@ type Config struct {
 type Lane struct {
 	cfg     Config
 	machine *lane.Machine
+	steps   *stepIndex
 	ctx     context.Context // of the handlers
 	cancel  context.CancelFunc
 	done    chan struct{}
@@ -83,6 +88,8 @@ type Lane struct {
 	epoch    int64 // offset of this owner's claim in the ledger partition
 	deadEnd  int64
 	opened   time.Time
+
+	carrying bool // steps are being carried forward
 }
 
 // Positions is how far a lane has come.
@@ -97,6 +104,7 @@ func NewLane(ctx context.Context, cfg Config) *Lane {
 	l := &Lane{
 		cfg:     cfg,
 		machine: lane.New(len(cfg.Tiers), cfg.Facts),
+		steps:   newStepIndex(cfg.HeldStepBytes),
 		done:    make(chan struct{}),
 		wake:    make(chan struct{}, 1),
 	}
@@ -111,15 +119,22 @@ func (l *Lane) RecallTier(tier int, rec streaming.Record) {
 	l.machine.RecallCopy(c)
 }
 
-// RecallMark tells of a mark found in the ledger before the lane is opened.
-func (l *Lane) RecallMark(m streaming.Mark) {
+// RecallMark tells of a mark found at that offset of the ledger before the lane
+// is opened.
+func (l *Lane) RecallMark(m streaming.Mark, offset int64) {
 	switch m.Kind {
 	case streaming.MarkDone:
+		l.steps.drop(m.ID)
 		l.cfg.Facts.SettleAt(m.ID, lane.Fact{Done: true, Origin: m.Origin}, m.Time)
 	case streaming.MarkDead:
+		l.steps.shelve(m.ID)
 		l.cfg.Facts.SettleAt(m.ID, lane.Fact{Moves: m.Moves, Origin: m.Origin}, m.Time)
 	case streaming.MarkCheckpoint:
 		l.deadEnd = max(l.deadEnd, m.Checkpoint.Ends[l.cfg.DeadLetterTopic])
+	case streaming.MarkStep:
+		if f, _ := l.cfg.Facts.Settled(m.ID); !f.Done {
+			l.steps.recall(m, offset)
+		}
 	}
 }
 
@@ -130,6 +145,7 @@ func (l *Lane) RecallDead(rec streaming.Record) {
 	if m.hop.Moves == 0 {
 		return // nothing of ours
 	}
+	l.steps.shelve(c.ID)
 	l.cfg.Facts.SettleAt(c.ID, lane.Fact{Moves: m.hop.Moves, Origin: c.Origin}, rec.Timestamp)
 	l.deadEnd = max(l.deadEnd, rec.Offset+1)
 }
@@ -406,7 +422,7 @@ func (l *Lane) run(c *lane.Copy, m *message) {
 	l.cfg.Breaker.Started(l.cfg.Clock.Now())
 	number := c.Attempts + 1
 	go func() {
-		a := l.attempt(l.ctx, m, number)
+		a := l.attempt(l.ctx, c, m, number)
 		l.post(func() {
 			l.running--
 			if l.failure == nil {
@@ -465,6 +481,7 @@ func (l *Lane) fail(err error) {
 	l.failure = err
 	l.closing = true
 	l.staged = nil
+	l.cancel() // what a handler still does cannot be settled
 	l.cfg.OnFail(err)
 }
 

@@ -17,7 +17,8 @@ type Appender interface {
 	Append(rec *streaming.Record, done func(offset int64, err error))
 }
 
-// Loader reads one record again.
+// Loader reads one record again. Where there is none the error is a
+// streaming.ErrNoRecord.
 type Loader interface {
 	Load(ctx context.Context, topic string, partition int32, offset int64) (streaming.Record, error)
 }

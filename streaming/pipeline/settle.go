@@ -52,6 +52,7 @@ func (l *Lane) succeeded(c *lane.Copy, m *message, a attempted) {
 		settled: func([]int64, int64) {
 			l.ended(c)
 			l.machine.Done(c)
+			l.steps.drop(c.ID)
 			for _, rec := range recs {
 				l.cfg.Observer.Sent(rec.Topic, 1)
 			}
@@ -161,6 +162,7 @@ func (l *Lane) kill(c *lane.Copy, m *message, reason streaming.Reason, attempts 
 			l.deadEnd = max(l.deadEnd, offsets[0]+1)
 			l.ended(c)
 			l.machine.Dead(c)
+			l.steps.shelve(c.ID) // a redrive finds them
 			l.cfg.Observer.DeadLettered(reason)
 		},
 		refused: l.fail,

@@ -78,7 +78,9 @@ func (w *Worker) checkpoint(open []*owned) {
 
 // trim deletes what is settled: tier records below the committed offset, and
 // marks that are older than a checkpoint whose log ends are all committed and
-// older than the ledger's window (rule O3).
+// older than the ledger's window (rule O3). Results of steps that are needed
+// still are carried forward, and the ledger is trimmed up to the first that is
+// not yet; the rest follows the next time.
 func (w *Worker) trim(ctx context.Context, open []*owned) {
 	w.committing.Lock()
 	defer w.committing.Unlock()
@@ -93,7 +95,11 @@ func (w *Worker) trim(ctx context.Context, open []*owned) {
 			}
 		}
 		if at, ok := o.trimmable(w.cfg.Clock.Now().Add(-w.cfg.LedgerWindow)); ok {
-			below[streaming.TopicPartition{Topic: o.in.ledger, Partition: o.tp.Partition}] = at
+			floor := o.lane.StepFloor()
+			if floor < at {
+				o.lane.CarrySteps(at)
+			}
+			below[streaming.TopicPartition{Topic: o.in.ledger, Partition: o.tp.Partition}] = min(at, floor)
 		}
 	}
 	if err := w.log.Trim(ctx, below); err != nil && ctx.Err() == nil {

@@ -48,6 +48,14 @@ type Config struct {
 	LedgerWindow time.Duration
 	LedgerSize   int
 
+	// The result of a handler's step has up to StepBytes (default 64 KiB), those
+	// of one message MessageStepBytes in all (default 1 MiB). Up to HeldStepBytes
+	// per partition (default 16 MiB) are kept in memory; others are read from the
+	// ledger again when they are needed.
+	StepBytes        int
+	MessageStepBytes int
+	HeldStepBytes    int
+
 	// Partitions and Replication are for topics that do not exist yet; default
 	// 6 and the broker's own. With CheckTopicsOnly nothing is created.
 	Partitions      int32
@@ -77,6 +85,9 @@ func (c Config) withDefaults() Config {
 	c.CommitInterval = or(c.CommitInterval, 200*time.Millisecond)
 	c.LedgerWindow = or(c.LedgerWindow, 24*time.Hour)
 	c.LedgerSize = or(c.LedgerSize, 1_000_000)
+	c.StepBytes = or(c.StepBytes, 64<<10)
+	c.MessageStepBytes = or(c.MessageStepBytes, 1<<20)
+	c.HeldStepBytes = or(c.HeldStepBytes, 16<<20)
 	c.Partitions = or(c.Partitions, 6)
 	c.Replication = or(c.Replication, -1)
 	if c.Observe == nil {

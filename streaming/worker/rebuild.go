@@ -149,7 +149,7 @@ func (r *rebuilt) recall(m streaming.Mark, offset int64) {
 		r.checkpoint = m.Checkpoint
 		r.checkpoints = append(r.checkpoints, checkpoint{offset: offset, at: m.Time, ends: m.Checkpoint.Ends})
 	}
-	r.lane.RecallMark(m)
+	r.lane.RecallMark(m, offset)
 }
 
 // locate finds where each log goes on: the committed offset, or the copy of it

@@ -243,10 +243,15 @@ func (w *Worker) tend(ctx context.Context) {
 				o.lane.ObserveLag()
 			}
 		case <-checkpoint.C:
-			open := w.lanes.open()
-			w.commit(ctx, open, true)
-			w.checkpoint(open)
-			w.trim(ctx, open)
+			w.maintain(ctx)
 		}
 	}
+}
+
+// maintain does what is due each checkpointInterval.
+func (w *Worker) maintain(ctx context.Context) {
+	open := w.lanes.open()
+	w.commit(ctx, open, true)
+	w.checkpoint(open)
+	w.trim(ctx, open)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming/retry"
 	"github.com/seed-c9b6dc07/parley/streaming/streamtest"
+	"github.com/seed-c9b6dc07/parley/streaming/worker"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -78,6 +79,11 @@ func start(t *testing.T, p *agents.Platform, a *agents.Agent) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startWorker(t, w)
+}
+
+func startWorker(t *testing.T, w *worker.Worker) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
