@@ -165,6 +165,9 @@ func NewLog(c Config) (*Log, error) {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMaxWait(500*time.Millisecond),
 		kgo.KeepRetryableFetchErrors(),
+		// While one request is under way the next collects, as marks do: load makes large requests, idleness makes
+		// none wait. With the client's default of several the broker gets them nearly one record each.
+		kgo.MaxProduceRequestsInflightPerBroker(1),
 	)...)
 	if err != nil {
 		return nil, err
