@@ -3,9 +3,10 @@
 GOLANGCI_LINT = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 ENGINE_ANSWERS = docker version >/dev/null 2>&1
 GOTESTFLAGS ?=
+BENCHFLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-unit test-deploy test-integration lint generate check-generated \
+.PHONY: help build test test-unit test-deploy test-bench test-integration bench lint generate check-generated \
 	kafka-image registry-image docker demo compose-check clean
 
 help: ## list the targets
@@ -14,7 +15,7 @@ help: ## list the targets
 build: ## build bin/parley
 	CGO_ENABLED=0 go build -trimpath -o bin/parley ./cmd/parley
 
-test: test-unit test-deploy ## all tests; those on real Kafka where a Docker engine answers
+test: test-unit test-deploy test-bench ## all tests; those on real Kafka where a Docker engine answers
 	@if $(ENGINE_ANSWERS); then \
 		$(MAKE) --no-print-directory test-integration; \
 	else \
@@ -28,12 +29,20 @@ test-unit: ## unit tests with the race detector
 test-deploy: ## dashboards and alert rules, with Prometheus' own engine on a live demo
 	cd deploy && go test -timeout 6m $(GOTESTFLAGS) ./...
 
+# A module of its own too, for its peers' libraries.
+test-bench: ## the measuring program, in small
+	cd bench && go test -timeout 6m $(GOTESTFLAGS) ./...
+
 test-integration: ## tests on real Kafka and a real registry, in containers
 	go test -tags integration -count=1 -timeout 6m $(GOTESTFLAGS) ./integration/...
 
-lint: ## golangci-lint on both modules, integration tests included
+bench: ## Parley beside its peers on real Kafka; BENCHFLAGS='-rounds 3 -messages 100000 -json -brokers host:port'
+	cd bench && go build -o ../bin/bench . && ../bin/bench $(BENCHFLAGS)
+
+lint: ## golangci-lint on all modules, integration tests included
 	$(GOLANGCI_LINT) run --build-tags integration ./...
 	cd deploy && $(GOLANGCI_LINT) run --build-tags integration ./...
+	cd bench && $(GOLANGCI_LINT) run ./...
 
 generate: ## generate Go types from the Avro schemas
 	go generate ./...

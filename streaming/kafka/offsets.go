@@ -60,17 +60,22 @@ func (l *Log) HighWatermarks(ctx context.Context, topics ...string) (map[streami
 	return listed(ctx, func() (kadm.ListedOffsets, error) { return l.admin.ListEndOffsets(ctx, topics...) })
 }
 
+// newClusterWait is how long a cluster may take to have its first coordinator.
+const newClusterWait = 30 * time.Second
+
 // Committed returns the offsets that a group has committed, once no open
 // transaction is about to change them. A partition without one is absent.
 func (l *Log) Committed(ctx context.Context, group string) (map[streaming.TopicPartition]int64, error) {
 	var offsets kadm.OffsetResponses
 	var err error
-	for {
+	for start := time.Now(); ; {
 		offsets, err = l.admin.FetchOffsets(kadm.RequireStable(ctx), group)
 		if err == nil {
 			err = offsets.Error()
 		}
-		if !errors.Is(err, kerr.UnstableOffsetCommit) {
+		// The first group of a new cluster has no coordinator until the broker has made the topic of offsets.
+		making := errors.Is(err, kerr.CoordinatorNotAvailable) && time.Since(start) < newClusterWait
+		if !errors.Is(err, kerr.UnstableOffsetCommit) && !making {
 			break
 		}
 		select {

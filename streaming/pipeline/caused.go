@@ -39,6 +39,9 @@ func (l *Lane) caused(m *message, out *streaming.Outgoing, position int, now tim
 	return Record(&env, out)
 }
 
+// usualHeaders is how many a message mostly has; hop data comes on top.
+const usualHeaders = 14
+
 // Record is an outgoing message as a record to append.
 func Record(env *streaming.Envelope, out *streaming.Outgoing) *streaming.Record {
 	key := out.Key
@@ -51,7 +54,7 @@ func Record(env *streaming.Envelope, out *streaming.Outgoing) *streaming.Record 
 		Timestamp: env.Time,
 		Key:       []byte(key),
 		Value:     out.Value,
-		Headers:   schemas.AppendEnvelope(nil, env),
+		Headers:   schemas.AppendEnvelope(make([]streaming.Header, 0, usualHeaders), env),
 	}
 }
 

@@ -79,8 +79,10 @@ type Lane struct {
 	lost   bool // owned no more: nothing may be sent
 
 	// Only on the lane's goroutine.
-	running  int // handlers
-	appends  int // appends not yet acknowledged
+	running  int        // handlers
+	runners  int        // goroutines that run them
+	attempts chan start // to the runners; closed when the lane ends
+	appends  int        // appends not yet acknowledged
 	staged   []*conclusion
 	flushing bool
 	closing  bool
@@ -90,6 +92,13 @@ type Lane struct {
 	opened   time.Time
 
 	carrying bool // steps are being carried forward
+}
+
+// start is one attempt to be made.
+type start struct {
+	c      *lane.Copy
+	m      *message
+	number int
 }
 
 // Positions is how far a lane has come.
@@ -107,6 +116,8 @@ func NewLane(ctx context.Context, cfg Config) *Lane {
 		steps:   newStepIndex(cfg.HeldStepBytes),
 		done:    make(chan struct{}),
 		wake:    make(chan struct{}, 1),
+		// There are as many runners as attempts under way: sending hardly waits.
+		attempts: make(chan start, cfg.Parallel),
 	}
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	return l
@@ -272,6 +283,7 @@ func (l *Lane) post(event func()) {
 
 func (l *Lane) loop() {
 	defer close(l.done)
+	defer close(l.attempts)
 	defer l.cancel()
 	defer func() {
 		l.cfg.Observer.InFlight(-l.machine.Unsettled(lane.Input))
@@ -420,16 +432,25 @@ func (l *Lane) acknowledge(c *lane.Copy, m *message, now time.Time) {
 func (l *Lane) run(c *lane.Copy, m *message) {
 	l.running++
 	l.cfg.Breaker.Started(l.cfg.Clock.Now())
-	number := c.Attempts + 1
-	go func() {
-		a := l.attempt(l.ctx, c, m, number)
+	if l.running > l.runners {
+		l.runners++
+		go l.runAttempts()
+	}
+	l.attempts <- start{c, m, c.Attempts + 1}
+}
+
+// runAttempts runs handlers until the lane has ended. A goroutine serves many
+// messages, because growing its stack costs about as much as handling one.
+func (l *Lane) runAttempts() {
+	for s := range l.attempts {
+		a := l.attempt(l.ctx, s.c, s.m, s.number)
 		l.post(func() {
 			l.running--
 			if l.failure == nil {
-				l.settle(c, m, a)
+				l.settle(s.c, s.m, a)
 			}
 		})
-	}()
+	}
 }
 
 // loadPause is how long a value that cannot be read waits for the next try.
