@@ -69,6 +69,7 @@ func (r *Redrive) Run(ctx context.Context, plan *Plan) error {
 	if err := w.begin(ctx); err != nil {
 		return err
 	}
+	r.Progress(0, w.of)
 	for _, p := range plan.partitions {
 		if err := w.partition(ctx, p); err != nil {
 			return fmt.Errorf("redrive of %s/%d: %w", p.dead.Topic, p.dead.Partition, err)
