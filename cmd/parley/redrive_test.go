@@ -38,7 +38,7 @@ func TestRedrive(t *testing.T) {
 		t.Errorf("a dry run has written %q", got)
 	}
 
-	if got := redrive("--reason", "handler").ok(t); got.stdout != "redriven: 1 dead letter: handler 1\n" || !strings.Contains(got.stderr, "redriving: 1 of 1\n") {
+	if got := redrive("--reason", "handler").ok(t); got.stdout != "redriven: 1 dead letter: handler 1\n" || !strings.Contains(got.stderr, "redriving: 0 of 1\n") {
 		t.Errorf("%+v", got)
 	}
 	copies := runIn(t, s, "tail", "parley.inbox.echo.retry-1s.echo", "--from", "start").ok(t).stdout

@@ -68,21 +68,3 @@ func (l *Log) Scan(ctx context.Context, ranges []Range, each func(streaming.Reco
 	}
 	return nil
 }
-
-// Load reads one record.
-func (l *Log) Load(ctx context.Context, topic string, partition int32, offset int64) (streaming.Record, error) {
-	var found *streaming.Record
-	tp := streaming.TopicPartition{Topic: topic, Partition: partition}
-	err := l.Scan(ctx, []Range{{TopicPartition: tp, From: offset, To: offset + 1}}, func(r streaming.Record) {
-		if r.Offset == offset {
-			found = &r
-		}
-	})
-	if err == nil && found == nil {
-		err = fmt.Errorf("%s/%d has no record at offset %d any more", topic, partition, offset)
-	}
-	if err != nil {
-		return streaming.Record{}, err
-	}
-	return *found, nil
-}

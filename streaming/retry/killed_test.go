@@ -63,6 +63,9 @@ func TestARunThatIsKilledGoesOn(t *testing.T) {
 		stop := func() {}
 		died := map[string]int{}
 		for start := 0; ; start++ {
+			if start == 100 {
+				t.Fatalf("it does not come to its end; died %v", died)
+			}
 			switch start % 6 { // beside a worker, and without
 			case 0:
 				stop = s.work()
