@@ -45,3 +45,9 @@ type TopicPartition struct {
 	Topic     string
 	Partition int32
 }
+
+// Range is a part of a partition: offsets from From up to, not including, To.
+type Range struct {
+	TopicPartition TopicPartition
+	From, To       int64
+}

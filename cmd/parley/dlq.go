@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
 	"github.com/seed-c9b6dc07/parley/streaming/kafka"
 )
@@ -19,16 +20,17 @@ import (
 func newDLQCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dlq",
-		Short: "List and inspect dead letters",
+		Short: "List, inspect and redrive dead letters",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newDLQListCmd(a), newDLQShowCmd(a))
+	cmd.AddCommand(newDLQListCmd(a), newDLQShowCmd(a), newDLQRedriveCmd(a))
 	return cmd
 }
 
 type dlqFilter struct {
 	agent, topic, reason string
+	redriven             bool // list those too
 }
 
 func newDLQListCmd(a *app) *cobra.Command {
@@ -39,7 +41,8 @@ func newDLQListCmd(a *app) *cobra.Command {
 		Use:   "list",
 		Short: "List dead letters, oldest first, with counts per reason",
 		Long: `Lists the dead letters of the namespace: their place, when they came there, type,
-message ID, reason, attempts and the first line of the error.
+message ID, reason, attempts and the first line of the error. Those that were
+redriven are left out and counted; --redriven lists them too.
 ` + "`parley dlq show`" + ` takes the place and shows all of one.`,
 		Example: `  parley dlq list
   parley dlq list --agent notify --reason handler
@@ -57,6 +60,7 @@ message ID, reason, attempts and the first line of the error.
 	f.StringVar(&filter.agent, "agent", "", "only those of this agent (consumer group)")
 	f.StringVar(&filter.topic, "topic", "", "only those of this topic: a dead-letter topic, or the input topic they came from")
 	f.StringVar(&filter.reason, "reason", "", "only those with this reason")
+	f.BoolVar(&filter.redriven, "redriven", false, "list those that were redriven, too")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }
@@ -110,6 +114,7 @@ type deadLetterRow struct {
 	Reason    string    `json:"reason"`
 	Attempts  int       `json:"attempts"`
 	Error     string    `json:"error"`
+	Redriven  time.Time `json:"redriven,omitzero"` // when, if it was
 }
 
 // maxCell bounds what a table's cell shows of a text from the log.
@@ -135,7 +140,7 @@ func listDeadLetters(cmd *cobra.Command, a *app, conn *connection, filter dlqFil
 		return err
 	}
 	defer log.Close()
-	rows, err := readDeadLetters(cmd, conn, log, filter)
+	rows, redriven, err := readDeadLetters(cmd, conn, log, filter)
 	if err != nil {
 		return err
 	}
@@ -147,10 +152,15 @@ func listDeadLetters(cmd *cobra.Command, a *app, conn *connection, filter dlqFil
 		return printJSON(a.stdout, struct {
 			DeadLetters []deadLetterRow `json:"dead_letters"`
 			ByReason    map[string]int  `json:"by_reason"`
-		}{rows, byReason})
+			Redriven    int             `json:"redriven"`
+		}{rows, byReason, redriven})
+	}
+	more := ""
+	if redriven > 0 && !filter.redriven {
+		more = fmt.Sprintf(" (%d redriven, not listed)", redriven)
 	}
 	if len(rows) == 0 {
-		_, err := fmt.Fprintln(a.stdout, "no dead letters")
+		_, err := fmt.Fprintln(a.stdout, "no dead letters"+more)
 		return err
 	}
 	var cells [][]string
@@ -169,35 +179,54 @@ func listDeadLetters(cmd *cobra.Command, a *app, conn *connection, filter dlqFil
 	for _, reason := range slices.Sorted(maps.Keys(byReason)) {
 		counts = append(counts, fmt.Sprintf("%s %d", reason, byReason[reason]))
 	}
-	_, err = fmt.Fprintf(a.stdout, "\n%s: %s\n", plural(len(rows), "dead letter"), strings.Join(counts, ", "))
+	_, err = fmt.Fprintf(a.stdout, "\n%s: %s%s\n", plural(len(rows), "dead letter"), strings.Join(counts, ", "), more)
 	return err
 }
 
-func readDeadLetters(cmd *cobra.Command, conn *connection, log *kafka.Log, filter dlqFilter) ([]deadLetterRow, error) {
+// readDeadLetters returns the dead letters to be listed, and how many of all that
+// the filter meets were redriven.
+func readDeadLetters(cmd *cobra.Command, conn *connection, log *kafka.Log, filter dlqFilter) (rows []deadLetterRow, redriven int, err error) {
 	ctx, cancel := conn.bounded(cmd)
 	defer cancel()
 	all, err := log.Topics(ctx, conn.namespace+".")
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	rows := []deadLetterRow{}
+	rows = []deadLetterRow{}
 	topics, err := filter.topics(all)
 	if err != nil || len(topics) == 0 {
-		return rows, err
+		return rows, 0, err
 	}
 	ranges, err := wholeLog(ctx, log, topics)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
+	settled := make(map[place]time.Time)
 	err = conn.scan(cmd.Context(), log, ranges, func(r streaming.Record) {
+		if n := schemas.ParseRedriveNote(&r); n != nil {
+			for _, o := range n.Offsets {
+				settled[place{r.Topic, r.Partition, o}] = n.Time
+			}
+			return
+		}
 		if row := newDeadLetterRow(&r); filter.reason == "" || filter.reason == row.Reason {
 			rows = append(rows, row)
 		}
 	})
+	rows = slices.DeleteFunc(rows, func(r deadLetterRow) bool {
+		_, again := settled[place{r.Topic, r.Partition, r.Offset}]
+		if again {
+			redriven++
+		}
+		return again && !filter.redriven
+	})
+	for i, r := range rows {
+		rows[i].Redriven = settled[place{r.Topic, r.Partition, r.Offset}]
+	}
 	slices.SortFunc(rows, func(a, b deadLetterRow) int {
 		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
 	})
-	return rows, err
+	return rows, redriven, err
 }
 
 // place is TOPIC/PARTITION/OFFSET, as list shows it.

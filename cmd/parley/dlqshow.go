@@ -28,7 +28,7 @@ func newDLQShowCmd(a *app) *cobra.Command {
 		Short: "Show all of one dead letter",
 		Long: `Shows a dead letter: why it ended there, where it came from, its envelope, its
 payload decoded, the whole error text, and the original headers and bytes. Any
-other record can be shown too.`,
+other record can be shown too, such as the notes of a redrive.`,
 		Example: `  parley dlq show parley.inbox.notify.dlq.notify/0/17
   parley dlq show parley.inbox.notify.dlq.notify/0/17 --json`,
 		Args: usageArgs(cobra.ExactArgs(1)),

@@ -93,6 +93,10 @@ func viewRecord(ctx context.Context, codec *schemas.Codec, rec *streaming.Record
 		Key: textOrHex(rec.Key), headers: rec.Headers,
 	}
 	name := parseTopic(rec.Topic)
+	if name.companion == companionDead && schemas.ParseRedriveNote(rec) != nil && json.Valid(rec.Value) {
+		v.Schema, v.Payload = "note of a redrive", rec.Value
+		return v
+	}
 	if name.companion == companionRetry || name.companion == companionDead {
 		v.addHop(rec)
 	}

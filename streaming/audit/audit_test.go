@@ -124,6 +124,14 @@ func (l *memLog) copyTo(topic string, origin int64, moves, attempts int, reason 
 	l.append(topic, rec)
 }
 
+func (l *memLog) note(n schemas.RedriveNote) {
+	rec, err := n.Record(dead, 0)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.append(dead, *rec)
+}
+
 func (l *memLog) mark(m streaming.Mark) {
 	l.t.Helper()
 	if m.Time.IsZero() {
@@ -221,8 +229,17 @@ func TestTermsOfOneRecord(t *testing.T) {
 			o := l.input(event("a"))
 			l.killed("a", o, 1, 1, "handler")
 			l.copyTo(tier1, o, 2, 0, "handler")
+			l.copyTo(tier1, o, 2, 0, "handler") // by a run that was killed, and by the next
 			l.done("a", o, 2, 1)
-		}, terms{accepted: 1, done: 1}},
+			l.note(schemas.RedriveNote{Step: schemas.RedriveSettled, Run: "r", Offsets: []int64{0}})
+		}, terms{accepted: 1, done: 1, redeliveries: 1}},
+		"redriven and dead again": {func(l *memLog) {
+			o := l.input(event("a"))
+			l.killed("a", o, 1, 2, "handler")
+			l.copyTo(tier1, o, 2, 0, "handler")
+			l.note(schemas.RedriveNote{Step: schemas.RedriveSettled, Run: "r", Offsets: []int64{0}})
+			l.killed("a", o, 3, 1, "permanent")
+		}, terms{accepted: 1, dead: 1, redeliveries: 2}},
 		"duplicate of one done": {func(l *memLog) {
 			l.done("a", l.input(event("a")), 0, 1)
 			l.input(event("a"))

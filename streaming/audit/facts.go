@@ -29,7 +29,8 @@ type doneMark struct {
 }
 
 type deadLetter struct {
-	moves, attempts int
+	moves, attempts int // attempts since it was redriven last, if it was
+	earlier         int // attempts before that
 	reason          streaming.Reason
 }
 
@@ -92,7 +93,8 @@ func (f *facts) ledgerRecord(ctx context.Context, codec *schemas.Codec, rec stre
 	return nil
 }
 
-// deadRecord takes one record of the dead-letter topic.
+// deadRecord takes one record of the dead-letter topic. What a redrive notes
+// there is no copy of anything.
 func (f *facts) deadRecord(rec streaming.Record) {
 	id, hop, ok := f.copyOf(rec)
 	if !ok {
@@ -100,7 +102,9 @@ func (f *facts) deadRecord(rec streaming.Record) {
 	}
 	f.endUpTo(id, hop.Moves, hop.Origin.Offset)
 	if known, again := f.dead[hop.Origin.Offset]; !again || hop.Moves > known.moves {
-		f.dead[hop.Origin.Offset] = deadLetter{moves: hop.Moves, attempts: hop.Attempt, reason: hop.Reason}
+		f.dead[hop.Origin.Offset] = deadLetter{
+			moves: hop.Moves, attempts: hop.Attempt, earlier: known.earlier + known.attempts, reason: hop.Reason,
+		}
 	}
 }
 

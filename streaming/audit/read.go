@@ -144,16 +144,19 @@ func (c *counting) record(rec streaming.Record) {
 	done, isDone := c.facts.done[rec.Offset]
 	dead, isDead := c.facts.dead[rec.Offset]
 	live, isLive := c.facts.live[rec.Offset]
-	// A dead letter that was redriven is not the latest copy any more.
+	// A dead letter that was redriven is not the latest copy any more. Attempts
+	// were counted anew.
+	earlier := dead.earlier
 	if isDead && (isDone && done.moves > dead.moves || isLive && live.moves > dead.moves) {
 		isDead = false
+		earlier += dead.attempts
 	}
 	terms := 0
 	count := func(n *int64) { *n++; terms++ }
 	if isDone {
 		count(&c.report.Done)
 		c.report.DoneByType[env.Type]++
-		c.report.redelivered(done.attempts)
+		c.report.redelivered(earlier + done.attempts)
 		sent := env.Time
 		if sent.IsZero() {
 			sent = rec.Timestamp
@@ -163,11 +166,11 @@ func (c *counting) record(rec streaming.Record) {
 	if isDead {
 		count(&c.report.Dead)
 		c.report.DeadByReason[dead.reason]++
-		c.report.redelivered(dead.attempts)
+		c.report.redelivered(earlier + dead.attempts)
 	}
 	if isLive {
 		count(&c.report.Retrying)
-		c.report.redelivered(live.attempts)
+		c.report.redelivered(earlier + live.attempts)
 	}
 	if terms == 0 && bad == nil && !c.concerns(&env) {
 		count(&c.report.Skipped)

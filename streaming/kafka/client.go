@@ -156,6 +156,7 @@ type Log struct {
 	client *kgo.Client
 	admin  *kadm.Client
 	reader reader
+	loads  loads
 }
 
 // NewLog connects lazily: Ping first for a clear error.

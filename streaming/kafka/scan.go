@@ -12,11 +12,8 @@ import (
 	"github.com/seed-c9b6dc07/parley/streaming"
 )
 
-// Range is a part of a partition: offsets from From up to, not including, To.
-type Range struct {
-	TopicPartition streaming.TopicPartition
-	From, To       int64
-}
+// Range is a part of a partition.
+type Range = streaming.Range
 
 // Scan reads ranges once, each in order, and returns when all have been read.
 // What was deleted meanwhile is left out.
@@ -70,22 +67,4 @@ func (l *Log) Scan(ctx context.Context, ranges []Range, each func(streaming.Reco
 		})
 	}
 	return nil
-}
-
-// Load implements pipeline.Loader.
-func (l *Log) Load(ctx context.Context, topic string, partition int32, offset int64) (streaming.Record, error) {
-	var found *streaming.Record
-	tp := streaming.TopicPartition{Topic: topic, Partition: partition}
-	err := l.Scan(ctx, []Range{{tp, offset, offset + 1}}, func(r streaming.Record) {
-		if r.Offset == offset {
-			found = &r
-		}
-	})
-	if err == nil && found == nil {
-		err = fmt.Errorf("%s/%d offset %d: %w", topic, partition, offset, streaming.ErrNoRecord)
-	}
-	if err != nil {
-		return streaming.Record{}, err
-	}
-	return *found, nil
 }

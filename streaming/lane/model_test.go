@@ -36,6 +36,9 @@ type world struct {
 	lastRun map[string]int64 // highest origin started, per key
 	o       *owner
 	crashes int
+
+	redrives int
+	revived  map[int64]bool // origins of what was redriven: younger ones of the key may have gone before
 }
 
 type message struct {
@@ -48,6 +51,7 @@ type record struct {
 	origin          int64
 	moves, attempts int
 	due             time.Time
+	redriven        bool // a dead letter that has a next copy
 }
 
 type mark struct {
@@ -158,12 +162,29 @@ func (w *world) step() {
 	case n < 99:
 		w.now = w.now.Add(time.Duration(w.rnd.IntN(3000)) * time.Millisecond)
 	default:
-		if w.crashes > 0 {
+		if len(w.dead) > 0 && w.redrives > 0 && w.rnd.IntN(2) == 0 {
+			w.redrive(w.rnd.IntN(len(w.dead)))
+		}
+		if w.crashes > 0 && w.rnd.IntN(2) == 0 {
 			w.crashes--
 			w.say("crash")
 			w.start()
 		}
 	}
+}
+
+// redrive appends the next copy of a dead letter beside the owner: now and then
+// twice, as a run does that was killed before it could record the first.
+func (w *world) redrive(i int) {
+	d := w.dead[i]
+	w.redrives--
+	w.fails[d.id] = w.rnd.IntN(attempts + 1)
+	w.revived[d.origin] = true
+	for range 1 + w.rnd.IntN(2) {
+		w.say("redrive %x/%d to tier 1 at %d", d.id[:2], d.moves+1, len(w.tiers[0]))
+		w.tiers[0] = append(w.tiers[0], record{message: d.message, origin: d.origin, moves: d.moves + 1})
+	}
+	w.dead[i].redriven = true
 }
 
 func (w *world) decide() {
@@ -175,7 +196,7 @@ func (w *world) decide() {
 		if c.Due.After(w.now) {
 			w.fail("%s is handled before it is due", name(c))
 		}
-		if c.Origin < w.lastRun[c.Key] {
+		if c.Origin < w.lastRun[c.Key] && !w.revived[c.Origin] {
 			w.fail("key %s: origin %d is started after %d", c.Key, c.Origin, w.lastRun[c.Key])
 		}
 		for _, r := range w.o.running {
@@ -183,7 +204,7 @@ func (w *world) decide() {
 				w.fail("%s and %s run at once", name(r), name(c))
 			}
 		}
-		w.lastRun[c.Key] = c.Origin
+		w.lastRun[c.Key] = max(w.lastRun[c.Key], c.Origin)
 		w.o.running = append(w.o.running, c)
 	case lane.Drop:
 		w.say("drop %s/%d log %d at %d", name(c), c.Moves, c.Log, c.Offset)
@@ -268,12 +289,20 @@ func (w *world) drain() {
 	w.crashes = 0
 	for range 200_000 {
 		w.step()
-		if w.o.m.Live() == 0 && w.o.read[0] == int64(len(w.input)) && len(w.o.writes)+len(w.o.acks)+len(w.o.running) == 0 {
+		if w.o.m.Live() == 0 && w.readAll() && len(w.o.writes)+len(w.o.acks)+len(w.o.running) == 0 {
 			w.check()
 			return
 		}
 	}
 	w.fail("it does not come to an end: %d live", w.o.m.Live())
+}
+
+func (w *world) readAll() bool {
+	all := w.o.read[0] == int64(len(w.input))
+	for i, tier := range w.tiers {
+		all = all && w.o.read[i+1] == int64(len(tier))
+	}
+	return all
 }
 
 func (w *world) check() {
@@ -285,7 +314,7 @@ func (w *world) check() {
 			}
 		}
 		for _, d := range w.dead {
-			if d.id == msg.id {
+			if d.id == msg.id && !d.redriven {
 				dead++
 			}
 		}
@@ -323,6 +352,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		t: t, rnd: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1000, 0),
 		tiers: make([][]record, tiers), committed: make([]int64, tiers+1),
 		fails: map[streaming.MessageID]int{}, lastRun: map[string]int64{}, crashes: 4,
+		redrives: 6, revived: map[int64]bool{},
 	}
 	keys := 1 + w.rnd.IntN(3)
 	for i := range 2 + w.rnd.IntN(12) {

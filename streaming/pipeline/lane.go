@@ -91,7 +91,8 @@ type Lane struct {
 	deadEnd  int64
 	opened   time.Time
 
-	carrying bool // steps are being carried forward
+	carrying bool             // steps are being carried forward
+	unmarked []streaming.Mark // of dead letters that were recalled without one
 }
 
 // start is one attempt to be made.
@@ -157,6 +158,11 @@ func (l *Lane) RecallDead(rec streaming.Record) {
 		return // nothing of ours
 	}
 	l.steps.shelve(c.ID)
+	if f, ok := l.cfg.Facts.Settled(c.ID); !ok || !f.Done && f.Moves < m.hop.Moves {
+		l.unmarked = append(l.unmarked, streaming.Mark{
+			Kind: streaming.MarkDead, ID: c.ID, Moves: m.hop.Moves, Attempts: m.hop.Attempt, Origin: c.Origin, Time: rec.Timestamp,
+		})
+	}
 	l.cfg.Facts.SettleAt(c.ID, lane.Fact{Moves: m.hop.Moves, Origin: c.Origin}, rec.Timestamp)
 	l.deadEnd = max(l.deadEnd, rec.Offset+1)
 }
@@ -167,6 +173,13 @@ func (l *Lane) Open(epoch, input int64, tiers []int64) {
 	l.epoch = epoch
 	l.opened = l.cfg.Clock.Now()
 	l.machine.Open(append([]int64{input}, tiers...))
+	// A former owner died before it could mark these. The next checkpoint ends
+	// behind their dead letters, so their marks go before it.
+	for _, mark := range l.unmarked {
+		mark.Epoch = epoch
+		l.conclude(&conclusion{mark: &mark, settled: func([]int64, int64) {}})
+	}
+	l.unmarked = nil
 	l.publish()
 	go l.loop()
 }
