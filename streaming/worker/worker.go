@@ -28,7 +28,7 @@ type Worker struct {
 	stopped  chan struct{} // agent.stop has been obeyed
 	ready    chan struct{} // the first lanes are open
 
-	committing sync.Mutex // one commit at a time, also with the final one
+	committing turn // one commit at a time, also with the final one
 }
 
 // New returns a worker, or all that is wrong with its configuration.
@@ -42,6 +42,8 @@ func New(cfg Config) (*Worker, error) {
 		failed:  make(chan error, 1),
 		stopped: make(chan struct{}),
 		ready:   make(chan struct{}),
+
+		committing: make(turn, 1),
 	}
 	for _, in := range w.cfg.inputs() {
 		w.inputs[in.topic] = in
