@@ -91,8 +91,10 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 	})
 	background.Go(func() { w.tend(running) })
+	transacting, giveUp := context.WithCancel(running)
+	defer giveUp()
 	if w.transactions != nil {
-		background.Go(func() { w.transactions.run(running) })
+		background.Go(func() { w.transactions.run(transacting) })
 	}
 
 	select {
@@ -100,6 +102,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	case <-w.stopped:
 	case err = <-w.failed:
 	}
+	// A transaction waits for the broker as long as it takes, and the last commit
+	// for the transaction: where no broker answers, draining would never end.
+	bound := time.AfterFunc(w.cfg.DrainTimeout, giveUp)
+	defer bound.Stop()
 	w.drain()
 	member.Leave()
 	stop()
