@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -88,6 +89,8 @@ func (p *process) run(ctx context.Context) {
 	if err == nil {
 		cfg.Instance, cfg.Clock = s.name, p.clock
 		cfg.Kafka.ClientID = p.name
+		cfg.Logger = slog.New(&logs{history: s.m.history, process: p.name, level: slog.LevelDebug})
+		cfg.Kafka.Logger = slog.New(&logs{history: s.m.history, process: p.name, level: slog.LevelInfo})
 		handlers := make(map[string]streaming.Handler)
 		for t, h := range cfg.Handlers {
 			handlers[t] = watched{h, p}
