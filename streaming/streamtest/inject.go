@@ -67,6 +67,7 @@ func (m *simulator) inject() {
 		})
 	}
 	all.Wait()
+	time.Sleep(m.plan.lasts() - time.Since(m.history.begin))
 	for _, h := range faults {
 		if h.Hits() > 0 {
 			m.history.hit(string(FaultError))

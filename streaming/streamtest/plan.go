@@ -79,6 +79,20 @@ func (p plan) String() string {
 // length is how long messages are sent and faults happen.
 const length = 40 * time.Second
 
+// minutely is how long it takes until a worker that has started with the
+// simulation has made its checkpoint.
+const minutely = 62 * time.Second
+
+// lasts is how long the simulation goes on at least.
+func (p plan) lasts() time.Duration {
+	for _, crashes := range p.crashes {
+		if crashes[0].step == StepCheckpoint || crashes[0].step == StepTrim {
+			return minutely
+		}
+	}
+	return 0
+}
+
 // newPlan draws a schedule for that many workers.
 func newPlan(seed uint64, slots int, faults []Fault, exactlyOnce bool) plan {
 	p := plan{seed: seed, crashes: make(map[int][]crash)}

@@ -161,7 +161,7 @@ const (
 	sessionTimeout   = 12 * time.Second
 	rebalanceTimeout = 15 * time.Second
 	drainTimeout     = 3 * time.Second
-	settleTimeout    = 20 * time.Minute // until everything has to be settled
+	settleTimeout    = 5 * time.Minute // until everything has to be settled
 )
 
 func (m *simulator) simulate() error {
