@@ -29,6 +29,8 @@ type link struct {
 	gone   chan struct{} // closed when dead
 	healed chan struct{} // nil unless partitioned; closed when healed
 	slow   time.Duration
+
+	running sync.WaitGroup // of its connections; none is added once it is dead
 }
 
 // response is what becomes of an answer of the broker.
@@ -61,9 +63,9 @@ func (l *link) Dial(ctx context.Context, network, address string) (net.Conn, err
 		return nil, errNetworkDown
 	}
 	l.conns[c] = struct{}{}
+	l.running.Go(c.requests)
+	l.running.Go(c.responses)
 	l.mu.Unlock()
-	go c.requests()
-	go c.responses()
 	return client, nil
 }
 

@@ -24,7 +24,7 @@ var (
 // the simulation until a checker catches it.
 func TestMutants(t *testing.T) {
 	if *mutantSeeds == 0 {
-		t.Skip("takes minutes: go test ./streaming/streamtest -run Mutants -mutants 60 -timeout 20m")
+		t.Skip("takes minutes: go test ./streaming/streamtest -run Mutants -mutants 80 -timeout 20m")
 	}
 	first := *firstSeed
 	if first == 0 {

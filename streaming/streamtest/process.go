@@ -112,6 +112,7 @@ func (p *process) run(ctx context.Context) {
 		p.link.kill()
 		s.replace(p, time.Second)
 	}
+	p.link.running.Wait()
 }
 
 // replace starts a successor after a while.

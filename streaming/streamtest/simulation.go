@@ -76,9 +76,14 @@ type Outcome struct {
 // Simulate runs a simulation from a seed and reports what violates a guarantee
 // as errors of the test. A seed gives the same input and the same fault
 // schedule each time, not the same history: goroutines are scheduled by the
-// runtime. It must not be called in a synctest bubble.
+// runtime. It must not be called in a synctest bubble, and needs the build tag
+// synctests: with it a goroutine that waits for a lock of the Kafka client does
+// not hold virtual time up.
 func Simulate(t *testing.T, seed uint64, s Simulation) *Outcome {
 	t.Helper()
+	if !virtualLocks {
+		t.Fatal("a simulation needs the Kafka client's locks for virtual time: go test -tags synctests")
+	}
 	o := s.run(t, seed)
 	for _, v := range o.Violations {
 		t.Errorf("seed %d: %s", seed, v)

@@ -1,9 +1,10 @@
+//go:build synctests
+
 package streamtest_test
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -12,22 +13,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/seed-c9b6dc07/parley/agents"
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming/retry"
 	"github.com/seed-c9b6dc07/parley/streaming/streamtest"
 	"github.com/seed-c9b6dc07/parley/streaming/worker"
 )
-
-var (
-	seeds     = flag.Int("seeds", 60, "simulations to run")
-	firstSeed = flag.Uint64("seed", 0, "first seed; 0: drawn and printed")
-	traces    = flag.String("traces", "", "folder for the traces of failures; default: that of temporary files")
-)
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestSimulation runs a cluster of workers from many seeds, half of them at
 // least once and half exactly once.
