@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
@@ -25,6 +26,10 @@ type PlatformConfig struct {
 	Partitions      int32 // of topics that do not exist yet; default 6
 	Replication     int16 // of topics that do not exist yet; default: the broker's
 	CheckTopicsOnly bool  // create no topic: fail if one is missing
+
+	// Dialer opens the connections to the brokers: for tests on a network in
+	// memory. Default: TCP.
+	Dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
 	Metrics *telemetry.Metrics // default: none
 	Logger  *slog.Logger       // default: none
@@ -61,7 +66,7 @@ func Connect(ctx context.Context, cfg PlatformConfig) (*Platform, error) {
 		cfg.Schemas = reg
 	}
 	p := &Platform{cfg: cfg, codec: schemas.NewCodec(cfg.Schemas)}
-	p.kafka = kafka.Config{Brokers: cfg.Brokers, ClientID: "parley", Logger: cfg.Logger}
+	p.kafka = kafka.Config{Brokers: cfg.Brokers, ClientID: "parley", Logger: cfg.Logger, Dialer: cfg.Dialer}
 	p.link = link{codec: p.codec, namespace: cfg.Namespace}
 	if err := kafka.Ping(ctx, p.kafka); err != nil {
 		return nil, err
@@ -74,12 +79,26 @@ func (p *Platform) Codec() *schemas.Codec { return p.codec }
 
 // Worker returns one instance of an agent, or all that is wrong with it.
 func (p *Platform) Worker(a *Agent) (*worker.Worker, error) {
-	*a.link = p.link
-	w, err := worker.New(p.workerConfig(a))
-	if err = errors.Join(append(a.errs, err)...); err != nil {
+	cfg, err := p.WorkerConfig(a)
+	if err != nil {
+		return nil, err
+	}
+	w, err := worker.New(cfg)
+	if err != nil {
 		return nil, fmt.Errorf("agent %s: %w", a.name, err)
 	}
 	return w, nil
+}
+
+// WorkerConfig is what Worker starts an agent's instance with, or all that is
+// wrong with it: for a simulation, which starts it itself.
+func (p *Platform) WorkerConfig(a *Agent) (worker.Config, error) {
+	*a.link = p.link
+	cfg := p.workerConfig(a)
+	if err := errors.Join(append(a.errs, cfg.Validate())...); err != nil {
+		return worker.Config{}, fmt.Errorf("agent %s: %w", a.name, err)
+	}
+	return cfg, nil
 }
 
 // Run runs one instance of an agent until ctx ends or the agent is told to

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"time"
 	"unsafe"
@@ -33,6 +34,9 @@ type Config struct {
 	TLS      *tls.Config
 	SASL     sasl.Mechanism
 	Logger   *slog.Logger // default: none
+	// Dialer opens the connections to the brokers. Default: TCP, with TLS where
+	// that is set. With a dialer TLS is the dialer's to do.
+	Dialer func(ctx context.Context, network, address string) (net.Conn, error)
 	// MaxRecordBytes is the largest batch written to an input topic; companion
 	// topics get companionExtraBytes more. Default: 1048588, Kafka's own.
 	MaxRecordBytes int32
@@ -73,7 +77,10 @@ func (c Config) options() []kgo.Opt {
 		kgo.ClientID(id),
 		kgo.MetadataMinAge(100 * time.Millisecond),
 	}
-	if c.TLS != nil {
+	switch {
+	case c.Dialer != nil:
+		opts = append(opts, kgo.Dialer(c.Dialer))
+	case c.TLS != nil:
 		opts = append(opts, kgo.DialTLSConfig(c.TLS))
 	}
 	if c.SASL != nil {

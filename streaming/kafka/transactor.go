@@ -149,12 +149,20 @@ func (t *Transactor) abort(ctx context.Context, cause error, refused map[int]err
 	if err == nil {
 		err = t.client.EndTransaction(ctx, kgo.TryAbort)
 	}
-	if err != nil {
+	if err != nil || fatal(cause) {
 		if rerr := t.renew(); rerr != nil {
 			return &AbortedError{Err: errors.Join(cause, err, rerr)}
 		}
 	}
 	return &AbortedError{Err: cause, Refused: refused}
+}
+
+// fatal reports whether a producer is of no use any more. The client does not
+// know it where the answer was to our own request: the broker has ended a
+// transaction that took too long, as of a worker that was cut off for a while.
+func fatal(err error) bool {
+	return errors.Is(err, kerr.ProducerFenced) || errors.Is(err, kerr.InvalidProducerEpoch) ||
+		errors.Is(err, kerr.InvalidProducerIDMapping) || errors.Is(err, kerr.InvalidTxnState)
 }
 
 // commitOffsets commits under a member's generation. Each topic needs its name

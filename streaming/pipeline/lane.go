@@ -322,7 +322,7 @@ func (l *Lane) loop() {
 			return
 		}
 		wait := time.Hour
-		if due, ok := l.machine.NextDue(); ok {
+		if due, ok := l.machine.NextDue(); ok && !l.closing { // nothing is started any more: what is due stays due
 			wait = due.Sub(l.cfg.Clock.Now())
 		}
 		if until, open := l.cfg.Breaker.Until(); open {

@@ -4,6 +4,7 @@ package streamtest
 
 import (
 	"context"
+	"net"
 	"testing"
 	"time"
 
@@ -18,6 +19,8 @@ import (
 type Cluster struct {
 	Brokers []string
 	Schemas *schemas.MemoryRegistry
+	// Dialer opens connections to the brokers; nil: TCP.
+	Dialer func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // NewCluster starts a cluster that ends with the test.

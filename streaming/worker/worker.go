@@ -31,7 +31,7 @@ type Worker struct {
 	stopped  chan struct{} // agent.stop has been obeyed
 	ready    chan struct{} // the first lanes are open
 
-	committing sync.Mutex // one commit at a time, also with the final one
+	committing turn // one commit at a time, also with the final one
 }
 
 // New returns a worker, or all that is wrong with its configuration.
@@ -46,6 +46,8 @@ func New(cfg Config) (*Worker, error) {
 		failed:  make(chan error, 1),
 		stopped: make(chan struct{}),
 		ready:   make(chan struct{}),
+
+		committing: make(turn, 1),
 	}
 	for _, in := range w.cfg.inputs() {
 		w.inputs[in.topic] = in
@@ -93,8 +95,10 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 	})
 	background.Go(func() { w.tend(running) })
+	transacting, giveUp := context.WithCancel(running)
+	defer giveUp()
 	if w.transactions != nil {
-		background.Go(func() { w.transactions.run(running) })
+		background.Go(func() { w.transactions.run(transacting) })
 	}
 
 	select {
@@ -102,6 +106,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	case <-w.stopped:
 	case err = <-w.failed:
 	}
+	// A transaction waits for the broker as long as it takes, and the last commit
+	// for the transaction: where no broker answers, draining would never end.
+	bound := time.AfterFunc(w.cfg.DrainTimeout, giveUp)
+	defer bound.Stop()
 	w.drain()
 	member.Leave()
 	stop()

@@ -1,0 +1,305 @@
+package streamtest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/audit"
+	"github.com/seed-c9b6dc07/parley/streaming/kafka"
+)
+
+func typeOf(m schemas.Message) string { return schemas.MessageType(m.Schema()) }
+
+// place is where a message stands in an input topic: the first record of it.
+type place struct {
+	topic     string
+	partition int32
+	offset    int64
+}
+
+// log is what the topics say in the end, read by a read_committed reader.
+type log struct {
+	records map[string][]streaming.Record // by topic; those of a partition in order
+	input   []map[msgID]place             // by agent
+}
+
+func (m *simulator) read(ctx context.Context) (*log, error) {
+	topics, err := m.log.Topics(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for t := range topics {
+		names = append(names, t)
+	}
+	starts, err := m.log.StartOffsets(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	ends, err := m.log.EndOffsets(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	var ranges []kafka.Range
+	for tp, end := range ends {
+		ranges = append(ranges, kafka.Range{TopicPartition: tp, From: starts[tp], To: end})
+	}
+	l := &log{records: make(map[string][]streaming.Record)}
+	err = m.log.Scan(ctx, ranges, func(rec streaming.Record) {
+		l.records[rec.Topic] = append(l.records[rec.Topic], rec)
+	})
+	for _, a := range m.agents {
+		places := make(map[msgID]place)
+		for _, topic := range a.inputs() {
+			for i := range l.records[topic] {
+				rec := &l.records[topic][i]
+				env, _ := schemas.DecodeEnvelope(rec)
+				id := msgID{env.Source, env.ID}
+				if old, known := places[id]; !known || old.topic == topic && old.partition == rec.Partition && old.offset > rec.Offset {
+					places[id] = place{topic, rec.Partition, rec.Offset}
+				}
+			}
+		}
+		l.input = append(l.input, places)
+	}
+	return l, err
+}
+
+func (a *agent) inputs() []string {
+	topics := []string{a.cfg.Namespace.Inbox(a.cfg.Agent)}
+	for _, s := range a.cfg.Streams {
+		topics = append(topics, a.cfg.Namespace.Events(s))
+	}
+	return topics
+}
+
+// strict says that no takeover from a worker that was alive weakens what is
+// promised.
+func (a *agent) strict() bool { return a.cfg.ExactlyOnce || !a.takeover }
+
+func (m *simulator) violation(format string, args ...any) {
+	m.violations = append(m.violations, fmt.Sprintf(format, args...))
+}
+
+// check holds what the topics and the handlers' runs say against what is
+// promised.
+func (m *simulator) check(ctx context.Context, stuck string) error {
+	if stuck != "" {
+		m.violation("stuck: %s", stuck)
+	}
+	l, err := m.read(ctx)
+	if err != nil {
+		return err
+	}
+	byAgent := make([][]*run, len(m.agents))
+	for _, r := range m.history.runs {
+		byAgent[r.agent] = append(byAgent[r.agent], r)
+	}
+	outputs := m.outputs(l)
+	for i, a := range m.agents {
+		if stuck == "" {
+			if err := m.checkConservation(ctx, a); err != nil {
+				return err
+			}
+		}
+		ended := m.checkEnds(ctx, a, l, byAgent[i])
+		m.checkOutputs(a, byAgent[i], ended, outputs)
+		m.checkRuns(a, byAgent[i], ended)
+		m.checkOrder(a, byAgent[i], l.input[i])
+		m.checkOutputOrder(a, byAgent[i], l.input[i], outputs)
+		m.checkDelays(a, byAgent[i])
+	}
+	return nil
+}
+
+// checkConservation: each input record is exactly one of done, skipped,
+// duplicate, retrying and dead.
+func (m *simulator) checkConservation(ctx context.Context, a *agent) error {
+	auditor, err := audit.New(ctx, m.log, m.wire.codec, a.group())
+	if err != nil {
+		return err
+	}
+	report, err := auditor.Read(ctx, nil)
+	if err != nil {
+		return err
+	}
+	appended := int64(0)
+	for _, n := range report.Appended {
+		appended += n
+	}
+	c := report.Conservation()
+	if c != audit.Exact && (a.strict() || strings.Contains(c, "ended nowhere")) {
+		m.violation("conservation: %s", c)
+	}
+	if report.Accepted != appended || report.Retrying != 0 {
+		m.violation("conservation: %s: %d of %d records are accepted and %d still wait", a.cfg.Agent, report.Accepted, appended, report.Retrying)
+	}
+	return nil
+}
+
+// ends is what the companions of an agent say of its messages.
+type ends struct {
+	done map[msgID]bool
+}
+
+// checkEnds: a message has one end, and one that is done has been handled.
+func (m *simulator) checkEnds(ctx context.Context, a *agent, l *log, runs []*run) ends {
+	handled := make(map[msgID]bool)
+	for _, r := range runs {
+		if r.finished && r.err == nil {
+			handled[r.id] = true
+		}
+	}
+	e := ends{done: make(map[msgID]bool)}
+	for _, topic := range a.inputs() {
+		ledger := streaming.LedgerTopic(topic, a.cfg.Group)
+		epochs := make(map[int32]int64)
+		done := make(map[streaming.MessageID]int)
+		visible := make(map[streaming.TopicPartition]map[int64]bool)
+		for i := range l.records[topic] {
+			tp := streaming.TopicPartition{Topic: topic, Partition: l.records[topic][i].Partition}
+			if visible[tp] == nil {
+				visible[tp] = make(map[int64]bool)
+			}
+			visible[tp][l.records[topic][i].Offset] = true
+		}
+		for _, rec := range l.records[ledger] {
+			marks, err := schemas.DecodeMarks(ctx, m.wire.codec, rec.Value)
+			if err != nil {
+				m.violation("effects: %s offset %d: %v", ledger, rec.Offset, err)
+				continue
+			}
+			for _, mark := range marks {
+				switch {
+				case mark.Kind == streaming.MarkClaim:
+					epochs[rec.Partition] = max(epochs[rec.Partition], mark.Epoch)
+				case mark.Epoch > epochs[rec.Partition] || mark.Epoch == 0:
+					m.violation("fences: %s/%d offset %d: a mark of epoch %d, which nobody has claimed", ledger, rec.Partition, rec.Offset, mark.Epoch)
+				case mark.Epoch < epochs[rec.Partition]: // void
+				case mark.Kind == streaming.MarkDone:
+					done[mark.ID]++
+					if tp := (streaming.TopicPartition{Topic: topic, Partition: rec.Partition}); !visible[tp][mark.Origin] {
+						m.violation("aborted reads: %s/%d: offset %d is done, but no read_committed reader sees it", topic, rec.Partition, mark.Origin)
+					}
+				}
+			}
+		}
+		dead := make(map[msgID]int)
+		for i := range l.records[streaming.DeadLetterTopic(topic, a.cfg.Group)] {
+			env, _ := schemas.DecodeEnvelope(&l.records[streaming.DeadLetterTopic(topic, a.cfg.Group)][i])
+			if env.ID != "" {
+				dead[msgID{env.Source, env.ID}]++
+			}
+		}
+		for id, at := range l.input[a.number] {
+			if at.topic != topic || id.id == "" {
+				continue
+			}
+			n := done[streaming.HashID(id.source, id.id)]
+			if n > 0 {
+				e.done[id] = true
+			}
+			switch {
+			case n > 0 && !handled[id]:
+				m.violation("effects: %s: %s is done, but no handler has succeeded", a.cfg.Agent, id)
+			case n > 1 && a.strict():
+				m.violation("effects: %s: %s is done %d times", a.cfg.Agent, id, n)
+			case n > 0 && dead[id] > 0 && a.strict():
+				m.violation("effects: %s: %s is done and dead", a.cfg.Agent, id)
+			case dead[id] > 1 && a.strict():
+				m.violation("effects: %s: %s is dead %d times", a.cfg.Agent, id, dead[id])
+			}
+		}
+	}
+	return e
+}
+
+// checkRuns: a handler runs again only where a fault allows it.
+func (m *simulator) checkRuns(a *agent, runs []*run, e ends) {
+	calm := m.plan.calm()
+	attempts := make(map[msgID]int)
+	inMemory := make(map[msgID]bool)
+	for _, r := range runs {
+		if a.takeover {
+			return // a worker that was cut off cannot know what the new owner has done
+		}
+		if r.attempt > a.cfg.Retry.Attempts {
+			m.violation("attempts: %s: %s is attempt %d of %d", a.cfg.Agent, r.id, r.attempt, a.cfg.Retry.Attempts)
+		}
+		if r.attempt < attempts[r.id] && !inMemory[r.id] {
+			m.violation("attempts: %s: %s has attempt %d after attempt %d", a.cfg.Agent, r.id, r.attempt, attempts[r.id])
+		}
+		if calm && r.attempt == attempts[r.id] {
+			m.violation("effects: %s: %s has attempt %d twice without a fault", a.cfg.Agent, r.id, r.attempt)
+		}
+		attempts[r.id] = max(attempts[r.id], r.attempt)
+		inMemory[r.id] = inMemory[r.id] || r.inMemory
+		for _, topic := range a.inputs() {
+			at, marked := m.history.marked[msgHash{streaming.LedgerTopic(topic, a.cfg.Group), streaming.HashID(r.id.source, r.id.id)}]
+			if marked && r.start.After(at) && !a.cfg.ExactlyOnce {
+				m.violation("effects: %s: %s is handled %s after its mark", a.cfg.Agent, r.id, r.start.Sub(at))
+			}
+		}
+	}
+}
+
+func (p plan) calm() bool { return len(p.crashes) == 0 && len(p.troubles) == 0 }
+
+// checkOrder: the messages of a key are started in the order of their origins.
+func (m *simulator) checkOrder(a *agent, runs []*run, input map[msgID]place) {
+	if a.takeover {
+		return
+	}
+	type lane struct {
+		topic     string
+		partition int32
+		key       string
+	}
+	last := make(map[lane]*run)
+	for _, r := range runs {
+		at, known := input[r.id]
+		if !known {
+			m.violation("effects: %s: %s is handled, but stands in no input topic", a.cfg.Agent, r.id)
+			continue
+		}
+		k := lane{at.topic, at.partition, r.key}
+		if before := last[k]; before != nil && input[before.id].offset > at.offset {
+			m.violation("order: %s: key %s: %s (origin %d) is handled after %s (origin %d)",
+				a.cfg.Agent, r.key, r.id, at.offset, before.id, input[before.id].offset)
+			continue
+		}
+		last[k] = r
+	}
+}
+
+// checkDelays: no retry is early.
+func (m *simulator) checkDelays(a *agent, runs []*run) {
+	if a.skewed {
+		return
+	}
+	type attempt struct {
+		id     msgID
+		number int
+	}
+	due := make(map[attempt]time.Time)
+	for _, r := range runs {
+		if r.attempt > 1 {
+			switch from, known := due[attempt{r.id, r.attempt}]; {
+			case !known:
+				m.violation("delays: %s: %s has attempt %d, but no attempt before has failed", a.cfg.Agent, r.id, r.attempt)
+			case r.start.Before(from):
+				m.violation("delays: %s: attempt %d of %s is %s early", a.cfg.Agent, r.attempt, r.id, from.Sub(r.start))
+			}
+		}
+		if r.finished && !r.dead { // a success fails when an output is refused
+			next := attempt{r.id, r.attempt + 1}
+			if at, known := due[next]; !known || r.end.Add(r.delay).Before(at) {
+				due[next] = r.end.Add(r.delay)
+			}
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package streamtest
+
+import (
+	"strings"
+
+	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming"
+)
+
+// output is a message that an agent has sent, as a read_committed reader sees it.
+type output struct {
+	topic     string
+	partition int32
+	offset    int64
+	key       string
+	count     int
+}
+
+// outputs are all messages that stand in topics that are no companions, by
+// their IDs: the place of the first, and how many there are.
+func (m *simulator) outputs(l *log) map[msgID]*output {
+	all := make(map[msgID]*output)
+	for topic, records := range l.records {
+		if strings.Contains(topic, ".retry-") || strings.Contains(topic, ".dlq.") || strings.Contains(topic, ".ledger.") {
+			continue
+		}
+		for i := range records {
+			env, _ := schemas.DecodeEnvelope(&records[i])
+			id := msgID{env.Source, env.ID}
+			o := all[id]
+			if o == nil {
+				o = &output{topic: topic, partition: records[i].Partition, offset: records[i].Offset, key: string(records[i].Key)}
+				all[id] = o
+			}
+			o.count++
+		}
+	}
+	return all
+}
+
+// derived is the ID of a run's output.
+func (a *agent) derived(r *run, position int) msgID {
+	return msgID{a.cfg.Agent, schemas.DerivedID(r.id.source, r.id.id, a.cfg.Group, position)}
+}
+
+// checkOutputs: all outputs of what is done are there; under exactly once each
+// once, and none of what is not done.
+func (m *simulator) checkOutputs(a *agent, runs []*run, e ends, outputs map[msgID]*output) {
+	known := make(map[msgID]bool)
+	for _, r := range runs {
+		if !r.finished || r.err != nil {
+			continue
+		}
+		for i := range r.outputs {
+			id := a.derived(r, i)
+			if known[id] {
+				continue
+			}
+			known[id] = true
+			o := outputs[id]
+			switch {
+			case o == nil && e.done[r.id]:
+				m.violation("outputs: %s: %s is done, but its output %d is nowhere", a.cfg.Agent, r.id, i)
+			case o == nil || !a.cfg.ExactlyOnce:
+			case !e.done[r.id]:
+				m.violation("aborted reads: %s: %s is not done, but its output %d can be read", a.cfg.Agent, r.id, i)
+			case o.count > 1:
+				m.violation("aborted reads: %s: output %d of %s can be read %d times", a.cfg.Agent, i, r.id, o.count)
+			}
+		}
+	}
+	for id := range outputs {
+		if id.source == a.cfg.Agent && !known[id] {
+			m.violation("outputs: %s has sent %s, but no handler that succeeded has staged it", a.cfg.Agent, id)
+		}
+	}
+}
+
+// checkOutputOrder: outputs that keep the key of their cause stand in its order.
+func (m *simulator) checkOutputOrder(a *agent, runs []*run, input map[msgID]place, outputs map[msgID]*output) {
+	if !a.strict() {
+		return
+	}
+	type lane struct {
+		from place
+		to   streaming.TopicPartition
+		key  string
+	}
+	byOrigin := make(map[lane]map[int64]int64) // origin to the offset of its first output
+	for _, r := range runs {
+		for i := range r.outputs {
+			o := outputs[a.derived(r, i)]
+			if o == nil || i > 0 || o.key != r.key {
+				continue
+			}
+			from := input[r.id]
+			k := lane{place{from.topic, from.partition, 0}, streaming.TopicPartition{Topic: o.topic, Partition: o.partition}, r.key}
+			if byOrigin[k] == nil {
+				byOrigin[k] = make(map[int64]int64)
+			}
+			byOrigin[k][from.offset] = o.offset
+		}
+	}
+	for k, offsets := range byOrigin {
+		for origin, offset := range offsets {
+			for later, at := range offsets {
+				if later > origin && at < offset {
+					m.violation("order: %s: key %s: the output of origin %d stands before that of origin %d in %s", a.cfg.Agent, k.key, later, origin, k.to.Topic)
+				}
+			}
+		}
+	}
+}

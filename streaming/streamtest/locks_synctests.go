@@ -1,0 +1,5 @@
+//go:build synctests
+
+package streamtest
+
+const virtualLocks = true

@@ -1,0 +1,16 @@
+package streamtest_test
+
+import (
+	"flag"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+var (
+	seeds     = flag.Int("seeds", 60, "simulations to run")
+	firstSeed = flag.Uint64("seed", 0, "first seed; 0: drawn and printed")
+	traces    = flag.String("traces", "", "folder for the traces of failures; default: that of temporary files")
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

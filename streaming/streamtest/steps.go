@@ -1,0 +1,150 @@
+package streamtest
+
+import (
+	"context"
+	"encoding/binary"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming"
+)
+
+// Step is one durable step of a worker, before and after which it may crash.
+type Step string
+
+// The steps. All but the effect are requests to the broker: before is when it
+// has not applied the request, after is when it has and the worker does not
+// know.
+const (
+	StepEffect     Step = "effect"     // what the handler does, before it returns
+	StepOutput     Step = "output"     // a message that a handler has sent
+	StepMark       Step = "mark"       // done or dead, in the ledger
+	StepRetry      Step = "retry"      // the next copy, in a retry topic
+	StepDead       Step = "dead"       // the dead letter
+	StepCommit     Step = "commit"     // offsets, in a transaction under exactly once
+	StepEnd        Step = "end"        // of a transaction
+	StepClaim      Step = "claim"      // a new owner's, in the ledger
+	StepRebuild    Step = "rebuild"    // a new owner asks where the logs stand
+	StepCheckpoint Step = "checkpoint" // a copy of the offsets, in the ledger
+	StepTrim       Step = "trim"       // of what is settled
+)
+
+// steps lists all, in the order in which they are reported.
+var steps = []Step{
+	StepEffect, StepOutput, StepMark, StepRetry, StepDead, StepCommit, StepEnd,
+	StepClaim, StepRebuild, StepCheckpoint, StepTrim,
+}
+
+// wire reads the steps out of requests.
+type wire struct {
+	codec  *schemas.Codec
+	topics map[[16]byte]string
+	unzip  kgo.Decompressor
+}
+
+// written is one record of a produce request.
+type written struct {
+	topic     string
+	partition int32
+	marks     []streaming.Mark // of a ledger record
+}
+
+// read returns the key of a request, the steps that it takes and, of a produce
+// request, the marks that it writes.
+func (w *wire) read(frame []byte) (key int16, taken []Step, marks []written) {
+	key = int16(binary.BigEndian.Uint16(frame[4:]))
+	switch kmsg.Key(key) {
+	case kmsg.OffsetCommit, kmsg.TxnOffsetCommit:
+		return key, []Step{StepCommit}, nil
+	case kmsg.EndTxn:
+		return key, []Step{StepEnd}, nil
+	case kmsg.OffsetFetch, kmsg.ListOffsets:
+		return key, []Step{StepRebuild}, nil
+	case kmsg.DeleteRecords:
+		return key, []Step{StepTrim}, nil
+	case kmsg.Produce:
+		taken, marks = w.produced(frame)
+	}
+	return key, taken, marks
+}
+
+func (w *wire) produced(frame []byte) (taken []Step, marks []written) {
+	var req kmsg.ProduceRequest
+	req.SetVersion(int16(binary.BigEndian.Uint16(frame[6:])))
+	at := 14
+	if n := int16(binary.BigEndian.Uint16(frame[12:])); n > 0 {
+		at += int(n)
+	}
+	if req.IsFlexible() {
+		at++ // no tags
+	}
+	if err := req.ReadFrom(frame[at:]); err != nil {
+		return nil, nil
+	}
+	seen := make(map[Step]bool)
+	for _, t := range req.Topics {
+		topic := t.Topic
+		if topic == "" {
+			topic = w.topics[t.TopicID]
+		}
+		for _, p := range t.Partitions {
+			switch {
+			case strings.Contains(topic, ".retry-"):
+				seen[StepRetry] = true
+			case strings.Contains(topic, ".dlq."):
+				seen[StepDead] = true
+			case !strings.Contains(topic, ".ledger."):
+				seen[StepOutput] = true
+			default:
+				in := written{topic: topic, partition: p.Partition, marks: w.marks(p.Records)}
+				marks = append(marks, in)
+				for _, m := range in.marks {
+					switch m.Kind {
+					case streaming.MarkClaim:
+						seen[StepClaim] = true
+					case streaming.MarkCheckpoint:
+						seen[StepCheckpoint] = true
+					default:
+						seen[StepMark] = true
+					}
+				}
+			}
+		}
+	}
+	for _, s := range steps {
+		if seen[s] {
+			taken = append(taken, s)
+		}
+	}
+	return taken, marks
+}
+
+// marks are those in a record batch of a ledger.
+func (w *wire) marks(batch []byte) (all []streaming.Mark) {
+	var b kmsg.RecordBatch
+	if err := b.ReadFrom(batch); err != nil {
+		return nil
+	}
+	raw, err := w.unzip.Decompress(b.Records, kgo.CompressionCodecType(b.Attributes&7))
+	if err != nil {
+		return nil
+	}
+	for range b.NumRecords {
+		length, n := binary.Varint(raw)
+		if n <= 0 || int(length)+n > len(raw) {
+			break
+		}
+		var r kmsg.Record
+		if err := r.ReadFrom(raw[:int(length)+n]); err != nil {
+			break
+		}
+		raw = raw[int(length)+n:]
+		if marks, err := schemas.DecodeMarks(context.Background(), w.codec, r.Value); err == nil {
+			all = append(all, marks...)
+		}
+	}
+	return all
+}
