@@ -58,9 +58,6 @@ var mutants = []mutant{
 	{"the ledger is not read", []patch{{
 		workerRebuild, "	r.lane.RecallMark(m)\n", "",
 	}}},
-	{"no claim", []patch{{
-		workerRebuild, "b.readOffsets, b.readLedgers, b.claim, b.locate", "b.readOffsets, b.readLedgers, b.locate",
-	}}},
 	{"a retry behind its followers", []patch{{
 		laneQueue, "	return a.Origin < b.Origin || a.Origin == b.Origin && a.Moves > b.Moves\n", "	return a.Origin == b.Origin && a.Moves > b.Moves\n",
 	}}},
