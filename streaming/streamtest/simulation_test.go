@@ -149,3 +149,15 @@ func TestACalmClusterRunsEachHandlerOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestSeedsThatFoundDefects runs the schedules under which the engine once broke.
+func TestSeedsThatFoundDefects(t *testing.T) {
+	for seed, defect := range map[uint64]string{
+		12:    "a draining lane span while a retry was due",
+		159:   "a worker under exactly once never ended where no broker answered",
+		135:   "a producer that the broker had fenced was never replaced",
+		20741: "lanes that were lost while they drained were committed after the member had joined again",
+	} {
+		t.Run(defect, func(t *testing.T) { streamtest.Simulate(t, seed, world(seed, *traces)) })
+	}
+}

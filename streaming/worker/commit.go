@@ -26,13 +26,17 @@ type checkpoint struct {
 	ends   map[string]int64
 }
 
-// commit commits the watermarks of lanes: those that have moved, or all.
+// commit commits the watermarks of lanes that are still owned: those that have
+// moved, or all.
 func (w *Worker) commit(ctx context.Context, some []*owned, all bool) {
 	w.committing.Lock()
 	defer w.committing.Unlock()
 	offsets := make(map[streaming.TopicPartition]int64)
 	taken := make(map[*owned][]int64)
 	for _, o := range some {
+		if o.released.Load() {
+			continue // somebody else's by now: a member that has joined again would be let through
+		}
 		at := o.lane.Positions().Commit
 		for i, tp := range o.logs() {
 			if all || i >= len(o.committed) || o.committed[i] != at[i] {

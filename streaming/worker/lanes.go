@@ -17,10 +17,11 @@ type lanes struct {
 	w   *Worker
 	ctx context.Context
 
-	mu     sync.Mutex
-	held   map[streaming.TopicPartition]bool // what the group has assigned
-	byTP   map[streaming.TopicPartition]*owned
-	routes map[streaming.TopicPartition]route // input and retry partitions
+	mu      sync.Mutex
+	held    map[streaming.TopicPartition]bool // what the group has assigned
+	byTP    map[streaming.TopicPartition]*owned
+	routes  map[streaming.TopicPartition]route // input and retry partitions
+	leaving map[*owned]bool                    // drained now, and still the group's to take away
 }
 
 // owned is one lane with what the worker knows about it.
@@ -46,10 +47,11 @@ type route struct {
 
 func newLanes(w *Worker) *lanes {
 	return &lanes{
-		w:      w,
-		held:   make(map[streaming.TopicPartition]bool),
-		byTP:   make(map[streaming.TopicPartition]*owned),
-		routes: make(map[streaming.TopicPartition]route),
+		w:       w,
+		held:    make(map[streaming.TopicPartition]bool),
+		byTP:    make(map[streaming.TopicPartition]*owned),
+		routes:  make(map[streaming.TopicPartition]route),
+		leaving: make(map[*owned]bool),
 	}
 }
 
@@ -190,17 +192,29 @@ func (ls *lanes) revoked(tps []streaming.TopicPartition) {
 	commit, done := context.WithTimeout(context.WithoutCancel(ls.ctx), commitTimeout)
 	defer done()
 	ls.w.commit(commit, taken, false)
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
 	for _, o := range taken {
 		o.released.Store(true)
+		delete(ls.leaving, o)
 	}
 }
 
 // lost drops lanes that somebody else may own already: nothing is committed.
 func (ls *lanes) lost(tps []streaming.TopicPartition) {
-	taken := ls.take(tps, true)
-	for _, o := range taken {
-		o.released.Store(true)
+	ls.take(tps, true)
+	// What is being drained is lost, too: the member joins again, and what it
+	// commits then would pass.
+	var taken []*owned
+	ls.mu.Lock()
+	for o := range ls.leaving {
+		if slices.Contains(tps, o.tp) {
+			o.released.Store(true)
+			delete(ls.leaving, o)
+			taken = append(taken, o)
+		}
 	}
+	ls.mu.Unlock()
 	for _, o := range taken {
 		o.lane.Abort()
 	}
@@ -240,6 +254,9 @@ func (ls *lanes) take(tps []streaming.TopicPartition, gone bool) []*owned {
 		delete(ls.byTP, tp)
 		if !o.open {
 			continue
+		}
+		if gone {
+			ls.leaving[o] = true
 		}
 		taken = append(taken, o)
 		logs = append(logs, o.logs()...)
