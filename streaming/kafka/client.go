@@ -17,7 +17,6 @@ import (
 	"net"
 	"strings"
 	"time"
-	"unsafe"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -219,37 +218,32 @@ func (l *Log) AppendSync(ctx context.Context, recs ...*streaming.Record) ([]int6
 }
 
 func toClient(rec *streaming.Record) *kgo.Record {
-	return &kgo.Record{
+	r := &kgo.Record{
 		Topic:     rec.Topic,
 		Partition: rec.Partition,
 		Timestamp: rec.Timestamp,
 		Key:       rec.Key,
 		Value:     rec.Value,
-		Headers:   clientHeaders(rec.Headers),
+		Headers:   make([]kgo.RecordHeader, len(rec.Headers)),
 	}
+	for i, h := range rec.Headers {
+		r.Headers[i] = kgo.RecordHeader{Key: h.Key, Value: h.Value}
+	}
+	return r
 }
 
 func fromClient(r *kgo.Record) streaming.Record {
-	return streaming.Record{
+	rec := streaming.Record{
 		Topic:     r.Topic,
 		Partition: r.Partition,
 		Offset:    r.Offset,
 		Timestamp: r.Timestamp,
 		Key:       r.Key,
 		Value:     r.Value,
-		Headers:   ourHeaders(r.Headers),
+		Headers:   make([]streaming.Header, len(r.Headers)),
 	}
-}
-
-// A header is the same two fields on both sides, as this conversion proves when
-// it is compiled; so a slice of them is taken as it is. A message has a dozen,
-// and copying them twice was a tenth of its cost.
-var _ = streaming.Header(kgo.RecordHeader{})
-
-func clientHeaders(h []streaming.Header) []kgo.RecordHeader {
-	return unsafe.Slice((*kgo.RecordHeader)(unsafe.Pointer(unsafe.SliceData(h))), len(h))
-}
-
-func ourHeaders(h []kgo.RecordHeader) []streaming.Header {
-	return unsafe.Slice((*streaming.Header)(unsafe.Pointer(unsafe.SliceData(h))), len(h))
+	for i, h := range r.Headers {
+		rec.Headers[i] = streaming.Header{Key: h.Key, Value: h.Value}
+	}
+	return rec
 }
