@@ -30,7 +30,7 @@ import (
 )
 
 var (
-	copyMessages = flag.Int("copy-messages", 3000, "messages of the exactly-once copy")
+	copyMessages = flag.Int("copy-messages", 2000, "messages of the exactly-once copy")
 	copySeed     = flag.Uint64("copy-seed", 0, "seed of the exactly-once copy; 0: a new one")
 )
 
