@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -251,7 +252,12 @@ func renamed(like *kgo.Record, r *rand.Rand) []kgo.RecordHeader {
 // settle waits until every record of every agent is settled, and says what is
 // not in the end.
 func (m *simulator) settle(ctx context.Context) string {
-	for deadline := time.Now().Add(settleTimeout); ; time.Sleep(time.Second) {
+	begin := time.Now()
+	for deadline, look := begin.Add(settleTimeout), begin.Add(time.Minute); ; time.Sleep(time.Second) {
+		if time.Now().After(look) {
+			m.unjam(ctx)
+			look = time.Now().Add(time.Minute)
+		}
 		left, err := m.unsettled(ctx)
 		if err != nil {
 			left = err.Error()
@@ -259,6 +265,37 @@ func (m *simulator) settle(ctx context.Context) string {
 		if left == "" || time.Now().After(deadline) {
 			return left
 		}
+	}
+}
+
+// unjam helps the fake broker out where a group does not come into being: each
+// join starts its rebalance timer anew, so that members whose joins time out
+// keep it from ever firing. Kafka's is not started anew. Keeping everybody away
+// for a while lets it fire.
+func (m *simulator) unjam(ctx context.Context) {
+	jammed := false
+	for _, a := range m.agents {
+		groups, err := kadm.NewClient(m.client).DescribeGroups(ctx, a.cfg.Group)
+		if err == nil && groups[a.cfg.Group].State == "PreparingRebalance" {
+			jammed = true
+			a.takeover = true // of partitions that members held until now
+		}
+	}
+	if !jammed {
+		return
+	}
+	m.history.hit("jammed group of the fake broker")
+	m.history.note("the fake broker's group is jammed: nobody may join for a while")
+	for _, s := range m.slots {
+		s.mu.Lock()
+		if s.process != nil {
+			s.process.link.partition()
+		}
+		s.mu.Unlock()
+	}
+	time.Sleep(rebalanceTimeout + 5*time.Second)
+	for _, s := range m.slots {
+		s.calm()
 	}
 }
 
