@@ -2,7 +2,7 @@ package streamtest_test
 
 const (
 	pipelineConclude = "streaming/pipeline/conclude.go"
-	pipelineLane     = "streaming/pipeline/lane.go"
+	pipelineLane     = "streaming/pipeline/loop.go"
 	pipelineSettle   = "streaming/pipeline/settle.go"
 	pipelineCaused   = "streaming/pipeline/caused.go"
 	laneNext         = "streaming/lane/next.go"

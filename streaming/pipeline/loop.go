@@ -1,0 +1,292 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/lane"
+)
+
+// loop is the lane's goroutine: it takes what has happened into the state
+// machine, does what that decides, and writes what is staged.
+func (l *Lane) loop() {
+	defer close(l.done)
+	defer close(l.attempts)
+	defer l.cancel()
+	defer func() {
+		l.cfg.Observer.InFlight(-l.machine.Unsettled(lane.Input))
+		l.cfg.Observer.LaneClosed(l.cfg.Partition)
+	}()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		l.mu.Lock()
+		events, lost := l.events, l.lost
+		l.events = nil
+		l.mu.Unlock()
+		if lost {
+			return
+		}
+		for _, event := range events {
+			event()
+		}
+		l.decide()
+		l.flush()
+		l.publish()
+		if l.closing && l.running == 0 && l.appends == 0 && len(l.staged) == 0 && l.quiet() {
+			return
+		}
+		wait := time.Hour
+		if due, ok := l.machine.NextDue(); ok && !l.closing { // nothing is started any more: what is due stays due
+			wait = due.Sub(l.cfg.Clock.Now())
+		}
+		if until, open := l.cfg.Breaker.Until(); open {
+			wait = min(wait, max(until.Sub(l.cfg.Clock.Now()), breakerLook))
+		}
+		timer.Reset(wait)
+		select {
+		case <-l.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+func (l *Lane) isLost() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost
+}
+
+func (l *Lane) quiet() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.events) == 0
+}
+
+// read takes one record into the state machine.
+func (l *Lane) read(log lane.Log, rec streaming.Record) {
+	if log == lane.Input {
+		m, c := decodeInput(rec)
+		if !l.concerns(m) {
+			l.cfg.Observer.Skipped()
+			l.machine.Pass(log, rec.Offset)
+			return
+		}
+		c.Barrier = l.cfg.Inbox && m.bad == nil && m.env.Type == schemas.TypeAgentStop
+		if l.machine.Read(c) != nil {
+			l.cfg.Observer.InFlight(1)
+		}
+		return
+	}
+	_, c := decodeHop(rec, log)
+	if l.machine.Held() >= l.cfg.MaxHeld {
+		c.Payload = nil
+	}
+	l.machine.Read(c)
+}
+
+// decide does what the state machine says until it has nothing more.
+func (l *Lane) decide() {
+	if l.failure != nil {
+		return
+	}
+	now := l.cfg.Clock.Now()
+	for !l.closing {
+		d := l.machine.Next(now, l.running < l.cfg.Parallel && l.cfg.Breaker.Ready(now))
+		switch d.Action {
+		case lane.None:
+			return
+		case lane.Drop:
+			l.ended(d.Copy)
+			if d.Copy.Log == lane.Input && !d.Again {
+				l.cfg.Observer.Duplicate()
+			}
+		case lane.Defer:
+			l.queueBehind(d.Copy, d.Copy.Payload.(*message), d.Tier)
+		case lane.Load:
+			l.load(d.Copy)
+		case lane.Run:
+			l.start(d.Copy, d.Copy.Payload.(*message), now)
+		}
+	}
+}
+
+// start hands a message to its handler.
+func (l *Lane) start(c *lane.Copy, m *message, now time.Time) {
+	if m.bad == nil && m.env.DeliverAt.After(now) {
+		l.postpone(c, m, m.env.DeliverAt)
+		return
+	}
+	if c.Attempts > 0 {
+		l.cfg.Observer.Redelivered()
+		if !c.Due.IsZero() {
+			from := c.Due
+			if l.opened.After(from) {
+				from = l.opened
+			}
+			l.cfg.Observer.RetryLateness(now.Sub(from))
+		}
+	}
+	if m.bad == nil && m.env.Ack == streaming.AckDelivered && c.Moves == 0 && c.Attempts == 0 {
+		l.running++
+		go l.acknowledge(c, m, now)
+		return
+	}
+	l.run(c, m)
+}
+
+// acknowledge tells the sender that its message has arrived, then runs it.
+func (l *Lane) acknowledge(c *lane.Copy, m *message, now time.Time) {
+	rec, err := l.ack(l.ctx, m, streaming.AckDelivered, now)
+	l.post(func() {
+		l.running--
+		if err != nil {
+			l.settle(c, m, attempted{err: &streaming.UnavailableError{Err: err}})
+			return
+		}
+		l.append(rec, func(_ int64, err error) {
+			switch {
+			case err == nil:
+				l.cfg.Observer.Sent(rec.Topic, 1)
+			case !isRefusal(err):
+				l.fail(err)
+				return
+			}
+			l.run(c, m)
+		})
+	})
+}
+
+func (l *Lane) run(c *lane.Copy, m *message) {
+	l.running++
+	l.cfg.Breaker.Started(l.cfg.Clock.Now())
+	if l.running > l.runners {
+		l.runners++
+		go l.runAttempts()
+	}
+	l.attempts <- start{c, m, c.Attempts + 1}
+}
+
+// runAttempts runs handlers until the lane has ended. A goroutine serves many
+// messages, because growing its stack costs about as much as handling one.
+func (l *Lane) runAttempts() {
+	for s := range l.attempts {
+		a := l.attempt(l.ctx, s.c, s.m, s.number)
+		l.post(func() {
+			l.running--
+			if l.failure == nil {
+				l.settle(s.c, s.m, a)
+			}
+		})
+	}
+}
+
+// loadPause is how long a value that cannot be read waits for the next try.
+const loadPause = time.Second
+
+// load fetches the value of a copy that was not kept in memory.
+func (l *Lane) load(c *lane.Copy) {
+	topic := l.logTopic(c.Log)
+	go func() {
+		rec, err := l.cfg.Loader.Load(l.ctx, topic, l.cfg.Partition, c.Offset)
+		l.post(func() {
+			if err == nil {
+				m, _ := decodeHop(rec, c.Log)
+				l.machine.Loaded(c, m)
+				return
+			}
+			if l.ctx.Err() == nil {
+				l.cfg.Logger.Warn("cannot read a waiting message again; trying on", "topic", topic,
+					"partition", l.cfg.Partition, "offset", c.Offset, "error", err)
+				l.machine.Later(c, l.cfg.Clock.Now().Add(loadPause))
+			}
+		})
+	}()
+}
+
+// append sends a record, if the lane is still owned; acked runs on the lane's
+// goroutine. What is left of a lost lane is never reported back: nothing of it
+// is settled.
+func (l *Lane) append(rec *streaming.Record, acked func(offset int64, err error)) {
+	if l.isLost() {
+		return
+	}
+	l.appends++
+	l.cfg.Log.Append(rec, func(offset int64, err error) {
+		l.post(func() {
+			l.appends--
+			if l.failure == nil {
+				acked(offset, err)
+			}
+		})
+	})
+}
+
+// fail ends the lane's work: what is not settled stays unsettled.
+func (l *Lane) fail(err error) {
+	if l.failure != nil {
+		return
+	}
+	l.failure = err
+	l.closing = true
+	l.staged = nil
+	l.cancel() // what a handler still does cannot be settled
+	l.cfg.OnFail(err)
+}
+
+func (l *Lane) cancelled() bool { return errors.Is(l.ctx.Err(), context.Canceled) }
+
+// ended keeps the gauges in step when a copy ends.
+func (l *Lane) ended(c *lane.Copy) {
+	if c.Log == lane.Input {
+		l.cfg.Observer.InFlight(-1)
+	}
+}
+
+func (l *Lane) publish() {
+	commit := make([]int64, len(l.cfg.Tiers)+1)
+	for i := range commit {
+		commit[i] = l.machine.Watermark(lane.Log(i))
+	}
+	p := Positions{
+		Commit:  commit,
+		Pending: l.machine.Unsettled(lane.Input),
+		Idle:    l.machine.Live() == 0 && l.running == 0 && l.appends == 0 && len(l.staged) == 0,
+	}
+	l.mu.Lock()
+	l.state = p
+	room := l.full && l.queued+p.Pending <= l.cfg.MaxPending/2
+	if room {
+		l.full = false
+	}
+	l.mu.Unlock()
+	if room {
+		l.cfg.OnRoom()
+	}
+}
+
+// oldest is the timestamp of the oldest unsettled input record, or zero.
+func (l *Lane) oldest() time.Time {
+	if c := l.machine.Oldest(); c != nil {
+		return c.Payload.(*message).rec.Timestamp
+	}
+	return time.Time{}
+}
+
+// logName is how a mark names a log: empty for the input topic.
+func (l *Lane) logName(log lane.Log) string {
+	if log == lane.Input {
+		return ""
+	}
+	return l.cfg.Tiers[log-1]
+}
+
+func (l *Lane) logTopic(log lane.Log) string {
+	if log == lane.Input {
+		return l.cfg.Topic
+	}
+	return l.cfg.Tiers[log-1]
+}
