@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -195,10 +196,11 @@ func (p *TopicPlan) Missing() error {
 	return e
 }
 
-// ApplyTopics creates what the plan names. Somebody else may create the same at
-// the same time.
+// ApplyTopics creates what the plan names and waits until the brokers know it.
+// Somebody else may create the same at the same time.
 func (l *Log) ApplyTopics(ctx context.Context, plan *TopicPlan, replication int16) error {
 	var errs []error
+	var names []string
 	for _, c := range plan.Create {
 		config := make(map[string]*string, len(c.Config))
 		for k, v := range c.Config {
@@ -208,8 +210,47 @@ func (l *Log) ApplyTopics(ctx context.Context, plan *TopicPlan, replication int1
 		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 			errs = append(errs, fmt.Errorf("create topic %s: %w", c.Name, err))
 		}
+		names = append(names, c.Name)
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil || len(names) == 0 {
+		return err
+	}
+	return l.awaitTopics(ctx, names)
+}
+
+// awaitTopics waits until topics that were just created have leaders: a broker
+// learns of them some time after the controller has answered.
+func (l *Log) awaitTopics(ctx context.Context, names []string) error {
+	ctx, cancel := context.WithTimeout(ctx, newTopicsWait)
+	defer cancel()
+	for {
+		details, err := l.admin.ListTopics(ctx, names...)
+		if err == nil && known(details, names) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the brokers do not know the topics that were created (%s, …): %w", names[0], errors.Join(context.Cause(ctx), err))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+const newTopicsWait = 30 * time.Second
+
+func known(details kadm.TopicDetails, names []string) bool {
+	for _, name := range names {
+		d, ok := details[name]
+		if !ok || d.Err != nil || len(d.Partitions) == 0 {
+			return false
+		}
+		for _, p := range d.Partitions {
+			if p.Err != nil || p.Leader < 0 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // PartitionCount is the number of partitions of a topic, 0 if it does not exist.
