@@ -32,12 +32,13 @@ type owned struct {
 	facts    *ledger.Window
 	observer pipeline.Observer
 
-	mu          sync.Mutex   // orders pausing and resuming
-	open        bool         // guarded by lanes.mu
-	committed   []int64      // per log, as Positions.Commit; guarded by Worker.committing
-	checkpoints []checkpoint // in the ledger, oldest first; guarded by Worker.committing
-	stopped     bool         // guarded by lanes.mu
-	released    atomic.Bool  // owned no more: no transaction may hold anything of it
+	mu          sync.Mutex    // orders pausing and resuming
+	open        bool          // guarded by lanes.mu
+	committed   []int64       // per log, as Positions.Commit; guarded by Worker.committing
+	checkpoints []checkpoint  // in the ledger, oldest first; guarded by Worker.committing
+	stopped     bool          // guarded by lanes.mu
+	released    atomic.Bool   // owned no more: no transaction may hold anything of it
+	gone        chan struct{} // closed when it has been drained
 }
 
 type route struct {
@@ -92,6 +93,7 @@ func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
 	o := &owned{
 		tp:       tp,
 		in:       in,
+		gone:     make(chan struct{}),
 		observer: cfg.Observe(tp.Topic),
 		facts:    ledger.NewWindow(cfg.LedgerWindow, cfg.LedgerSize, cfg.Clock.Now),
 	}
@@ -179,6 +181,7 @@ func (ls *lanes) deliver(tp streaming.TopicPartition, recs []streaming.Record) {
 // revoked drains lanes and commits what they have settled.
 func (ls *lanes) revoked(tps []streaming.TopicPartition) {
 	taken := ls.take(tps, true)
+	defer ls.await(tps) // a stop may be draining some of them already
 	if len(taken) == 0 {
 		return
 	}
@@ -197,6 +200,23 @@ func (ls *lanes) revoked(tps []streaming.TopicPartition) {
 	for _, o := range taken {
 		o.released.Store(true)
 		delete(ls.leaving, o)
+		close(o.gone)
+	}
+}
+
+// await waits until no lane of these partitions is being drained: who has
+// agreed to give a partition up must have let go of it.
+func (ls *lanes) await(tps []streaming.TopicPartition) {
+	var draining []*owned
+	ls.mu.Lock()
+	for o := range ls.leaving {
+		if slices.Contains(tps, o.tp) {
+			draining = append(draining, o)
+		}
+	}
+	ls.mu.Unlock()
+	for _, o := range draining {
+		<-o.gone
 	}
 }
 
