@@ -167,8 +167,8 @@ const (
 	// A rebalance has to end before a session does: the fake broker expels a
 	// member that waits for the others to join, without telling it, which Kafka
 	// does not. It would be a takeover from a worker that is alive.
-	rebalanceTimeout = 8 * time.Second
-	drainTimeout     = 3 * time.Second
+	rebalanceTimeout = 4 * time.Second
+	drainTimeout     = 2 * time.Second
 	settleTimeout    = 5 * time.Minute // until everything has to be settled
 )
 
