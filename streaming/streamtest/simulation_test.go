@@ -157,6 +157,8 @@ func TestSeedsThatFoundDefects(t *testing.T) {
 		159:   "a worker under exactly once never ended where no broker answered",
 		135:   "a producer that the broker had fenced was never replaced",
 		20741: "lanes that were lost while they drained were committed after the member had joined again",
+		30194: "a partition was given up while a stop was still draining it",
+		30927: "a claim for a partition that was taken away made its owner's marks void",
 	} {
 		t.Run(defect, func(t *testing.T) { streamtest.Simulate(t, seed, world(seed, *traces)) })
 	}
