@@ -88,11 +88,6 @@ func (l *Lane) failed(c *lane.Copy, m *message, a attempted) {
 		return
 	}
 	due := l.cfg.Clock.Now().Add(v.Delay)
-	if v.Tier == 0 {
-		c.Attempts = attempts
-		l.machine.Later(c, due)
-		return
-	}
 	l.cfg.Logger.Debug("retry", "agent", l.cfg.Agent, "type", m.env.Type, "id", m.env.ID, "attempt", attempts,
 		"delay", v.Delay, "reason", v.Reason, "error", a.err)
 	hop := streaming.Hop{

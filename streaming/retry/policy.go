@@ -57,13 +57,13 @@ func (p Policy) Validate() error {
 type Verdict struct {
 	Dead   bool
 	Reason streaming.Reason
-	Tier   int           // number of the tier, from 1; 0: it waits in memory
+	Tier   int           // number of the tier, from 1
 	Delay  time.Duration // until it is due
 }
 
-// Judge says what follows from err after that many attempts. A handler's named
-// time that is shorter than the smallest tier is waited for in memory; a longer
-// one in the largest tier that it fills.
+// Judge says what follows from err after that many attempts. A time that the
+// handler names is waited for in the largest tier that it fills, or in the
+// smallest: a copy there has its own due time, and its attempts are durable.
 func (p Policy) Judge(attempts int, err error) Verdict {
 	reason := streaming.ReasonOf(err)
 	var dead *streaming.DeadLetterError
@@ -72,7 +72,7 @@ func (p Policy) Judge(attempts int, err error) Verdict {
 	}
 	var named *streaming.RetryError
 	if errors.As(err, &named) {
-		return Verdict{Reason: reason, Tier: p.Tier(named.After), Delay: named.After}
+		return Verdict{Reason: reason, Tier: max(1, p.Tier(named.After)), Delay: named.After}
 	}
 	tier := min(attempts, len(p.Tiers))
 	return Verdict{Reason: reason, Tier: tier, Delay: p.Tiers[tier-1]}
