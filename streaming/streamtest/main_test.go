@@ -8,7 +8,7 @@ import (
 )
 
 var (
-	seeds     = flag.Int("seeds", 60, "simulations to run")
+	seeds     = flag.Int("seeds", 20, "simulations to run")
 	firstSeed = flag.Uint64("seed", 0, "first seed; 0: drawn and printed")
 	traces    = flag.String("traces", "", "folder for the traces of failures; default: that of temporary files")
 )
