@@ -4,9 +4,11 @@ GOLANGCI_LINT = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2
 ENGINE_ANSWERS = docker version >/dev/null 2>&1
 GOTESTFLAGS ?=
 BENCHFLAGS ?=
+SEEDS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-unit test-deploy test-bench test-integration bench lint generate check-generated \
+.PHONY: help build test test-unit test-deploy test-bench test-integration \
+	simulate mutants bench lint generate check-generated \
 	kafka-image registry-image docker demo compose-check clean
 
 help: ## list the targets
@@ -35,6 +37,12 @@ test-bench: ## the measuring program, in small
 
 test-integration: ## tests on real Kafka and a real registry, in containers
 	go test -tags integration -count=1 -timeout 6m $(GOTESTFLAGS) ./integration/...
+
+simulate: ## SEEDS=200 new simulations; prints the first seed, which replays them (docs/testing.md)
+	go test ./streaming/streamtest -count=1 -v -timeout 20m -run '^TestSimulation$$' -seeds $(SEEDS)
+
+mutants: ## every seeded defect against the simulation's checkers: takes minutes
+	go test ./streaming/streamtest -count=1 -v -timeout 60m -run Mutants -sample 0
 
 bench: ## Parley beside its peers on real Kafka; BENCHFLAGS='-rounds 3 -messages 100000 -json -brokers host:port'
 	cd bench && go build -o ../bin/bench . && ../bin/bench $(BENCHFLAGS)

@@ -17,12 +17,11 @@ const (
 // mutants are one defect for each class of violation, and more.
 var mutants = []mutant{
 	{"mark before the handler", []patch{{
-		pipelineLane, "	l.running++\n	number := c.Attempts + 1\n",
-		`	l.running++
-	number := c.Attempts + 1
+		pipelineLane, "func (l *Lane) run(c *lane.Copy, m *message) {\n",
+		`func (l *Lane) run(c *lane.Copy, m *message) {
 	l.staged = append(l.staged, &conclusion{
 		mark: &streaming.Mark{
-			Kind: streaming.MarkDone, ID: c.ID, Moves: c.Moves, Attempts: number, Log: l.logName(c.Log),
+			Kind: streaming.MarkDone, ID: c.ID, Moves: c.Moves, Attempts: c.Attempts + 1, Log: l.logName(c.Log),
 			Offset: c.Offset, Origin: c.Origin, Epoch: l.epoch, Time: l.cfg.Clock.Now(),
 		},
 		settled: func([]int64, int64) {},
@@ -56,7 +55,7 @@ var mutants = []mutant{
 		laneNext, "ok && f.ends(c) {", "ok && f.ends(c) && c.Moves > 1000 {",
 	}}},
 	{"the ledger is not read", []patch{{
-		workerRebuild, "	r.lane.RecallMark(m)\n", "",
+		workerRebuild, "	r.lane.RecallMark(m, offset)\n", "",
 	}}},
 	{"a retry behind its followers", []patch{{
 		laneQueue, "	return a.Origin < b.Origin || a.Origin == b.Origin && a.Moves > b.Moves\n", "	return a.Origin == b.Origin && a.Moves > b.Moves\n",

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"go/parser"
+	"go/token"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,22 +19,52 @@ import (
 )
 
 var (
-	mutantSeeds = flag.Int("mutants", 40, "seeds after which each mutant has to be caught")
-	mutantOnly  = flag.String("mutant", "early delivery", "only the mutants whose name contains this; empty: all, which takes minutes")
+	mutantSeeds = flag.Int("mutants", 80, "seeds after which each mutant has to be caught")
+	mutantOnly  = flag.String("mutant", "", "the mutants whose name contains this; empty: -sample of all")
+	sample      = flag.Int("sample", 1, "how many mutants are drawn where none is named; 0: all, which takes minutes")
 )
+
+// TestMutantsFit holds each patch against today's source: its anchor stands
+// there once, and what comes out is Go. Whether it compiles TestMutants says.
+func TestMutantsFit(t *testing.T) {
+	names := make(map[string]bool)
+	for _, m := range mutants {
+		if names[m.name] {
+			t.Errorf("two mutants are named %q", m.name)
+		}
+		names[m.name] = true
+		texts, err := m.patched()
+		if err != nil {
+			t.Error(err)
+		}
+		for path, text := range texts {
+			if _, err := parser.ParseFile(token.NewFileSet(), path, text, 0); err != nil {
+				t.Errorf("%s: %v", m.name, err)
+			}
+		}
+	}
+}
+
+// drawn are the mutants to be tried.
+func drawn() []mutant {
+	if *mutantOnly == "" && *sample > 0 {
+		some := slices.Clone(mutants)
+		rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+		return some[:min(*sample, len(some))]
+	}
+	return slices.DeleteFunc(slices.Clone(mutants), func(m mutant) bool { return !strings.Contains(m.name, *mutantOnly) })
+}
 
 // TestMutants lays one defect after the other over the engine's source and runs
 // the simulation until a checker catches it.
 func TestMutants(t *testing.T) {
 	first := *firstSeed
 	if first == 0 {
-		first = 1
+		first = rand.Uint64N(1_000_000_000)
 	}
+	t.Logf("first seed %d; go test ./streaming/streamtest -run Mutants -mutant NAME -seed %d", first, first)
 	caught, total := 0, 0
-	for _, m := range mutants {
-		if !strings.Contains(m.name, *mutantOnly) {
-			continue
-		}
+	for _, m := range drawn() {
 		total++
 		begin := time.Now()
 		bin := m.build(t)
@@ -56,28 +89,37 @@ type mutant struct {
 // patch replaces text that stands once in a file.
 type patch struct{ file, old, new string }
 
-// build compiles the simulation with the defect laid over the source.
-func (m mutant) build(t *testing.T) string {
-	t.Helper()
+// patched returns the files that the defect changes, by their absolute paths.
+func (m mutant) patched() (map[string]string, error) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	dir := t.TempDir()
 	texts := map[string]string{}
 	for _, p := range m.patches {
 		path := filepath.Join(root, p.file)
 		if texts[path] == "" {
 			text, err := os.ReadFile(path)
 			if err != nil {
-				t.Fatal(err)
+				return nil, err
 			}
 			texts[path] = string(text)
 		}
 		if n := strings.Count(texts[path], p.old); n != 1 {
-			t.Fatalf("%s: the text to be replaced stands %d times in %s: %s", m.name, n, p.file, p.old)
+			return nil, fmt.Errorf("mutant %q: its anchor has to stand once in %s, and stands %d times; change the patch in mutantlist_test.go to today's source: %s", m.name, p.file, n, p.old)
 		}
 		texts[path] = strings.Replace(texts[path], p.old, p.new, 1)
+	}
+	return texts, nil
+}
+
+// build compiles the simulation with the defect laid over the source.
+func (m mutant) build(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	texts, err := m.patched()
+	if err != nil {
+		t.Fatal(err)
 	}
 	replace := map[string]string{}
 	for path, text := range texts {
