@@ -20,6 +20,11 @@ type Policy struct {
 	// Attempts is how often a handler is started at most, the first time
 	// included. Default: 5.
 	Attempts int
+	// Rules are for errors that need something else: the first that matches
+	// counts. They do not bring back what a handler, or the platform, has
+	// dead-lettered, and a time that a handler names comes before their delays.
+	// Default: none.
+	Rules []Rule
 }
 
 // WithDefaults fills what is not set.
@@ -50,6 +55,9 @@ func (p Policy) Validate() error {
 			errs = append(errs, fmt.Errorf("retry tier %s does not follow %s: name the shortest first, each once", d, p.Tiers[i-1]))
 		}
 	}
+	for i, r := range p.Rules {
+		errs = append(errs, r.validate(i+1))
+	}
 	return errors.Join(errs...)
 }
 
@@ -67,12 +75,24 @@ type Verdict struct {
 func (p Policy) Judge(attempts int, err error) Verdict {
 	reason := streaming.ReasonOf(err)
 	var dead *streaming.DeadLetterError
-	if errors.As(err, &dead) || attempts >= p.Attempts {
+	if errors.As(err, &dead) {
+		return Verdict{Dead: true, Reason: reason}
+	}
+	rule := p.rule(err)
+	most := p.Attempts
+	if rule.Attempts > 0 {
+		most = rule.Attempts
+	}
+	if attempts >= most {
 		return Verdict{Dead: true, Reason: reason}
 	}
 	var named *streaming.RetryError
 	if errors.As(err, &named) {
 		return Verdict{Reason: reason, Tier: max(1, p.Tier(named.After)), Delay: named.After}
+	}
+	if n := len(rule.Delays); n > 0 {
+		delay := rule.Delays[min(attempts, n)-1]
+		return Verdict{Reason: reason, Tier: max(1, p.Tier(delay)), Delay: delay}
 	}
 	tier := min(attempts, len(p.Tiers))
 	return Verdict{Reason: reason, Tier: tier, Delay: p.Tiers[tier-1]}

@@ -35,7 +35,7 @@ type Config struct {
 	ExactlyOnce bool
 	Instance    string
 
-	Retry          retry.Policy
+	Retry          retry.Policy  // default: tiers 1s, 10s, 1m, 10m; 5 attempts; no rules
 	Parallel       int           // handlers at once per partition; default 16
 	MaxPending     int           // unsettled records per partition before fetching pauses; default 4096
 	MaxHeld        int           // waiting values in memory per partition; default 1024

@@ -202,6 +202,49 @@ func testFailuresAreRetriedInOrderThenDead(t *testing.T, exactlyOnce bool) {
 	}
 }
 
+func TestRulesKeepTheOrderOfAKey(t *testing.T) { inEachMode(t, testRulesKeepTheOrderOfAKey) }
+
+func testRulesKeepTheOrderOfAKey(t *testing.T, exactlyOnce bool) {
+	c := streamtest.NewCluster(t)
+	p := connect(t, c)
+	got := newSeen()
+	wrong, busy := errors.New("wrong"), errors.New("busy")
+	policy := quick
+	policy.Rules = []retry.Rule{
+		{Match: retry.Is(wrong), Attempts: 1},
+		{Match: retry.Is(busy), Attempts: 5, Delays: []time.Duration{10 * time.Millisecond}},
+	}
+	a := agents.New("taker", agents.Config{Retry: policy, ExactlyOnce: exactlyOnce})
+	agents.On(a, func(_ context.Context, m *agents.Message[schemas.ErrorReply]) error {
+		got.add(m.ID())
+		switch m.Payload.Reason {
+		case "wrong":
+			return wrong
+		case "busy":
+			return busy
+		case "other":
+			return errors.New("other")
+		}
+		return nil
+	})
+	start(t, p, a)
+	s, err := p.Sender("giver")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	for _, what := range []string{"busy", "wrong", "other", "ok"} {
+		if err := s.Send(t.Context(), s.ToAgent("taker", &schemas.ErrorReply{Reason: what}, agents.ID(what), agents.Key("one"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got.await(t, 5+1+3+1)
+	want := []string{"busy", "busy", "busy", "busy", "busy", "wrong", "other", "other", "other", "ok"}
+	if fmt.Sprint(got.order) != fmt.Sprint(want) {
+		t.Errorf("order of a key:\n got %v\nwant %v", got.order, want)
+	}
+}
+
 func TestAgentStopEndsTheAgentAfterWhatCameBefore(t *testing.T) {
 	inEachMode(t, testAgentStopEndsTheAgentAfterWhatCameBefore)
 }
