@@ -201,6 +201,33 @@ var ruleCases = []struct {
 	},
 
 	{
+		"ParleyLedgerWindowCut", "one of two workers is over its size",
+		[]string{
+			`parley_ledger_window_seconds{agent="a",topic="t",instance="1"} 86400 86400 600 600`,
+			`parley_ledger_window_configured_seconds{agent="a",topic="t",instance="1"} 86400x3`,
+			`parley_ledger_window_seconds{agent="a",topic="t",instance="2"} 86400x3`,
+			`parley_ledger_window_configured_seconds{agent="a",topic="t",instance="2"} 86400x3`,
+		},
+		3 * time.Minute, 1, `{agent="a", alertname="ParleyLedgerWindowCut", instance="1", severity="warning", topic="t"}`,
+	},
+	{
+		"ParleyLedgerWindowCut", "whole",
+		[]string{
+			`parley_ledger_window_seconds{agent="a",topic="t"} 0 0 3600x10`,
+			`parley_ledger_window_configured_seconds{agent="a",topic="t"} 0 0 3600x10`,
+		},
+		10 * time.Minute, 0, "",
+	},
+	{
+		"ParleyLedgerWindowCut", "whole again",
+		[]string{
+			`parley_ledger_window_seconds{agent="a",topic="t"} 60 60 3600x10`,
+			`parley_ledger_window_configured_seconds{agent="a",topic="t"} 3600x12`,
+		},
+		10 * time.Minute, 0, "",
+	},
+
+	{
 		"ParleyWorkerDown", "one of two",
 		[]string{
 			`up{job="parley-worker",instance="1"} 1 1 0 0 0 0`,

@@ -250,6 +250,9 @@ func (m *Machine) Oldest() *Copy { return m.logs[Input].oldest() }
 // Live is the number of live copies.
 func (m *Machine) Live() int { return m.count }
 
+// Waits reports whether a copy of that message is live.
+func (m *Machine) Waits(id streaming.MessageID) bool { return m.live[id] != nil }
+
 // Unsettled is the number of live copies of one log.
 func (m *Machine) Unsettled(log Log) int { return m.logs[log].open }
 

@@ -3,6 +3,8 @@
 package ledger
 
 import (
+	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-c9b6dc07/parley/streaming"
@@ -10,75 +12,119 @@ import (
 )
 
 // Window is what a lane remembers of its ledger: the facts of a span of time,
-// bounded in number. The zero value of a bound means no bound. It is not safe
-// for concurrent use.
+// bounded in number. The zero value of a bound means no bound. A million
+// messages take 62 MiB, and nothing in it is a pointer that the collector would
+// follow. It is not safe for concurrent use, except for Since and Reach.
 type Window struct {
 	Span time.Duration
-	Size int
+	Size int // entries: a message whose fact was replaced counts twice until the older one has left
 
-	now   func() time.Time
-	facts map[streaming.MessageID]lane.Fact
-	order []entry // oldest first
-}
-
-type entry struct {
-	id streaming.MessageID
-	at int64 // Unix milliseconds
+	now     func() time.Time
+	index   index
+	entries entries
+	// cut is the latest time of an entry that was evicted for the size, in Unix
+	// milliseconds.
+	cut atomic.Int64
 }
 
 // NewWindow returns an empty window.
 func NewWindow(span time.Duration, size int, now func() time.Time) *Window {
-	return &Window{Span: span, Size: size, now: now, facts: make(map[streaming.MessageID]lane.Fact)}
+	w := &Window{Span: span, Size: size, now: now, index: newIndex()}
+	w.cut.Store(math.MinInt64)
+	return w
+}
+
+func (w *Window) find(id *streaming.MessageID) (e *entry, at, hash uint32) {
+	hash = w.index.hash(id)
+	at, ok := w.index.find(hash, func(number uint32) bool { return w.entries.at(number).id == *id })
+	if !ok {
+		return nil, 0, hash
+	}
+	return w.entries.at(uint32(w.index.slots[at])), at, hash
 }
 
 // Settled implements lane.Facts.
 func (w *Window) Settled(id streaming.MessageID) (lane.Fact, bool) {
-	f, ok := w.facts[id]
-	return f, ok
+	e, _, _ := w.find(&id)
+	if e == nil {
+		return lane.Fact{}, false
+	}
+	return lane.Fact{Done: e.state&done != 0, Moves: int(e.state & counts), Origin: e.origin}, true
 }
 
 // Settle implements lane.Facts.
 func (w *Window) Settle(id streaming.MessageID, f lane.Fact) { w.SettleAt(id, f, w.now()) }
 
-// SettleAt remembers a fact that was marked at that time.
+// SettleAt remembers a fact that was marked at that time. A fact that replaces
+// another is as young as its own mark.
 func (w *Window) SettleAt(id streaming.MessageID, f lane.Fact, at time.Time) {
-	known, ok := w.facts[id]
-	if !ok {
-		w.order = append(w.order, entry{id, at.UnixMilli()})
+	e := entry{id: id, at: at.UnixMilli(), origin: f.Origin, state: uint32(min(max(f.Moves, 0), counts))}
+	if f.Done {
+		e.state |= done
 	}
-	if ok && (known.Done || !f.Done && known.Moves >= f.Moves) {
+	known, slotAt, hash := w.find(&id)
+	if known == nil {
+		w.index.add(hash, w.entries.push(e))
 		return
 	}
-	w.facts[id] = f
+	if known.state&done != 0 || !f.Done && known.state&counts >= e.state {
+		return
+	}
+	e.answer = known.answer
+	known.state |= stale
+	w.index.slots[slotAt] = slot(hash, w.entries.push(e))
 }
 
 // Len is the number of messages remembered.
-func (w *Window) Len() int { return len(w.facts) }
+func (w *Window) Len() int { return w.index.used }
 
-// Start is the time from which on every settled message is remembered.
-func (w *Window) Start() time.Time {
-	if len(w.order) == 0 {
-		return w.now()
-	}
-	return time.UnixMilli(w.order[0].at)
-}
-
-// Evict forgets what is older than the window or beyond its size. A lane calls
-// it only when it is open: until the copies that wait in the tiers have been
-// held against the facts, an old fact may still be needed.
-func (w *Window) Evict() {
-	n := 0
-	if w.Size > 0 && len(w.order) > w.Size {
-		n = len(w.order) - w.Size
-	}
+// Evict forgets what is older than the window or beyond its size. What live
+// accepts is kept all the same: a message of which a copy still waits must meet
+// the fact that ends it, however long it waits. A lane calls it only when it is
+// open: until the copies in the tiers have been held against the facts, any of
+// them may still be needed.
+func (w *Window) Evict(live func(streaming.MessageID) bool) {
+	limit := int64(math.MinInt64)
 	if w.Span > 0 {
-		limit := w.now().Add(-w.Span).UnixMilli()
-		for n < len(w.order) && w.order[n].at < limit {
-			n++
+		limit = w.now().Add(-w.Span).UnixMilli()
+	}
+	for left := w.entries.len(); left > 0; left-- { // a kept one is looked at once
+		e := *w.entries.at(w.entries.first)
+		old := e.at < limit
+		if !old && (w.Size <= 0 || w.entries.len() <= w.Size) {
+			return
+		}
+		number := w.entries.first
+		w.entries.pop()
+		if e.state&stale != 0 {
+			continue
+		}
+		hash := w.index.hash(&e.id)
+		at, _ := w.index.find(hash, func(n uint32) bool { return n == number })
+		if live(e.id) {
+			w.index.slots[at] = slot(hash, w.entries.push(e))
+			continue
+		}
+		w.index.remove(at)
+		if !old && e.at > w.cut.Load() {
+			w.cut.Store(e.at)
 		}
 	}
-	for _, e := range w.order[:n] {
-		delete(w.facts, e.id)
-	}
-	w.order = w.order[n:]
 }
+
+// Since is the time from which on every settled message is remembered: the later
+// of the bound in time and of what the bound in size has cost. What was marked
+// before it is not needed any more.
+func (w *Window) Since() time.Time {
+	since := time.UnixMilli(w.cut.Load() + 1)
+	if w.Span > 0 {
+		if span := w.now().Add(-w.Span); span.After(since) {
+			return span
+		}
+	}
+	return since
+}
+
+// Reach is the effective window: how far back every settled message is
+// remembered, at most Span.
+func (w *Window) Reach() time.Duration { return w.now().Sub(w.Since()) }

@@ -86,6 +86,7 @@ type Lane struct {
 	flushing bool
 	closing  bool
 	failure  error
+	cut      bool  // the ledger's bound in size has cut its window in time
 	epoch    int64 // offset of this owner's claim in the ledger partition
 	deadEnd  int64
 	opened   time.Time
@@ -158,9 +159,11 @@ func (l *Lane) Positions() Positions {
 	return p
 }
 
-// ObserveLag reports the age of the oldest unsettled input record.
-func (l *Lane) ObserveLag() {
+// Observe reports the age of the oldest unsettled input record, and the
+// effective window of the ledger.
+func (l *Lane) Observe() {
 	l.post(func() {
+		l.observeWindow()
 		age := time.Duration(0)
 		if oldest := l.oldest(); !oldest.IsZero() {
 			age = l.cfg.Clock.Now().Sub(oldest)
@@ -185,10 +188,7 @@ func (l *Lane) Checkpoint(committed map[string]int64, written func(offset int64,
 				Kind: streaming.MarkCheckpoint, Epoch: l.epoch, Time: l.cfg.Clock.Now(),
 				Checkpoint: &streaming.Checkpoint{Ends: ends, Committed: committed},
 			},
-			settled: func(_ []int64, ledger int64) {
-				l.cfg.Facts.Evict()
-				written(ledger, ends)
-			},
+			settled: func(_ []int64, ledger int64) { written(ledger, ends) },
 		})
 	})
 }

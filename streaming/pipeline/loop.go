@@ -35,6 +35,7 @@ func (l *Lane) loop() {
 		}
 		l.decide()
 		l.flush()
+		l.cfg.Facts.Evict(l.machine.Waits)
 		l.publish()
 		if l.closing && l.running == 0 && l.appends == 0 && len(l.staged) == 0 && l.quiet() {
 			return

@@ -38,4 +38,7 @@ type Observer interface {
 	Lag(partition int32, d time.Duration)
 	LaneClosed(partition int32)
 	RetryLateness(d time.Duration)
+	// LedgerWindow says how far back a partition's ledger remembers every
+	// settled message, and how far it is meant to.
+	LedgerWindow(partition int32, effective, configured time.Duration)
 }

@@ -49,3 +49,6 @@ func (Unobserved) LaneClosed(int32) {}
 
 // RetryLateness implements Observer.
 func (Unobserved) RetryLateness(time.Duration) {}
+
+// LedgerWindow implements Observer.
+func (Unobserved) LedgerWindow(int32, time.Duration, time.Duration) {}

@@ -55,6 +55,7 @@ type Metrics struct {
 	process, endToEnd, lateness     *prometheus.HistogramVec
 	inFlight                        *prometheus.GaugeVec
 	lag                             *lagCollector
+	window, windowLimit             *prometheus.GaugeVec
 
 	mu     sync.Mutex
 	agents map[string]*Agent
@@ -95,13 +96,21 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 			Name: "parley_in_flight",
 			Help: "Records taken in and not yet settled.",
 		}, input),
-		lag:    newLagCollector(time.Now),
+		lag: newLagCollector(time.Now),
+		window: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "parley_ledger_window_seconds",
+			Help: "How far back the ledger remembers every settled message, the minimum over the partitions that this worker owns.",
+		}, input),
+		windowLimit: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "parley_ledger_window_configured_seconds",
+			Help: "How far back the ledger is meant to remember. A shorter window is cut by the ledger's bound in size.",
+		}, input),
 		agents: map[string]*Agent{},
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
 		m.consumed, m.sent, m.process, m.endToEnd, m.lateness, m.redelivered, m.duplicate,
-		m.skipped, m.retries, m.dead, m.inFlight, m.lag,
+		m.skipped, m.retries, m.dead, m.inFlight, m.lag, m.window, m.windowLimit,
 	} {
 		errs = append(errs, reg.Register(c))
 	}
@@ -210,6 +219,10 @@ func (a *Agent) Input(topic string) *Input {
 		dead:        map[streaming.Reason]prometheus.Counter{},
 		failed:      map[streaming.Reason]prometheus.Observer{},
 		lag:         m.lag.input(a.name, topic),
+		window: &ledgerWindow{
+			effective: m.window.WithLabelValues(a.name, topic), configured: m.windowLimit.WithLabelValues(a.name, topic),
+			partitions: map[int32]time.Duration{},
+		},
 	}
 	for _, r := range streaming.Reasons() {
 		i.retries[r] = m.retries.WithLabelValues(a.name, topic, string(r))
@@ -237,6 +250,7 @@ type Input struct {
 	processed, endToEnd, lateness             prometheus.Observer
 	inFlight                                  prometheus.Gauge
 	lag                                       *inputLag
+	window                                    *ledgerWindow
 
 	// Written before the input is handed out and only read after.
 	retries, dead map[streaming.Reason]prometheus.Counter
@@ -293,9 +307,18 @@ func (i *Input) InFlight(delta int) { i.inFlight.Add(float64(delta)) }
 // so that a worker that has stopped calling does not look well.
 func (i *Input) Lag(partition int32, d time.Duration) { i.lag.set(partition, d) }
 
+// LedgerWindow says how far back the ledger of a partition remembers, and how
+// far it is meant to.
+func (i *Input) LedgerWindow(partition int32, effective, configured time.Duration) {
+	i.window.set(partition, effective, configured)
+}
+
 // LaneClosed forgets a partition that the worker no longer owns: its lag is
-// another worker's to tell.
-func (i *Input) LaneClosed(partition int32) { i.lag.forget(partition) }
+// another worker's to tell, and so is its window.
+func (i *Input) LaneClosed(partition int32) {
+	i.lag.forget(partition)
+	i.window.forget(partition)
+}
 
 // RetryLateness records how long after its due time a retry began.
 func (i *Input) RetryLateness(d time.Duration) { i.lateness.Observe(seconds(d)) }

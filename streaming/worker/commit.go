@@ -82,7 +82,8 @@ func (w *Worker) checkpoint(open []*owned) {
 
 // trim deletes what is settled: tier records below the committed offset, and
 // marks that are older than a checkpoint whose log ends are all committed and
-// older than the ledger's window (rule O3). Results of steps that are needed
+// older than the ledger's effective window, the smaller of a time and a size
+// (rule O3). Results of steps that are needed
 // still are carried forward, and the ledger is trimmed up to the first that is
 // not yet; the rest follows the next time.
 func (w *Worker) trim(ctx context.Context, open []*owned) {
@@ -98,7 +99,7 @@ func (w *Worker) trim(ctx context.Context, open []*owned) {
 				below[tp] = o.committed[i]
 			}
 		}
-		if at, ok := o.trimmable(w.cfg.Clock.Now().Add(-w.cfg.LedgerWindow)); ok {
+		if at, ok := o.trimmable(o.facts.Since()); ok {
 			floor := o.lane.StepFloor()
 			if floor < at {
 				o.lane.CarrySteps(at)

@@ -248,7 +248,7 @@ func (w *Worker) tend(ctx context.Context) {
 			w.commit(ctx, w.lanes.open(), false)
 		case <-observe.C:
 			for _, o := range w.lanes.open() {
-				o.lane.ObserveLag()
+				o.lane.Observe()
 			}
 		case <-checkpoint.C:
 			w.maintain(ctx)
