@@ -15,6 +15,7 @@ type Config struct {
 	Streams          []string      // streams subscribed to; its inbox an agent always has
 	Group            string        // consumer group; default: the agent's name
 	Retry            retry.Policy  // default: tiers 1s, 10s, 1m, 10m; 5 attempts
+	Unordered        bool          // messages of one key may overtake each other; default: in order
 	Parallel         int           // handlers at once per partition; default 16
 	HandlerTimeout   time.Duration // default: none
 	DrainTimeout     time.Duration // default 10 s

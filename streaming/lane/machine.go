@@ -34,9 +34,15 @@ type Copy struct {
 	Attempts int       // handler attempts so far
 	Due      time.Time // not before; zero means at once
 	Barrier  bool      // an input record that is handled only when all before it are settled
-	Payload  any       // the driver's; nil while the value is not in memory
+	// Scheduled is a copy that was never tried and has a due time: it takes its
+	// place in its key when it is due, not before. On the input log it waits in
+	// tier Wait meanwhile, or where it is if that is Input.
+	Scheduled bool
+	Wait      Log
+	Payload   any // the driver's; nil while the value is not in memory
 
-	state state
+	state  state
+	placed bool // in the queue of its key
 }
 
 type state uint8
@@ -45,7 +51,7 @@ const (
 	waiting state = iota // live, nothing under way
 	loading              // its value is being fetched
 	busy                 // started, settlement not yet acknowledged
-	moving               // append behind a blocker not yet acknowledged
+	moving               // append to a tier, behind a blocker or to wait there, not yet acknowledged
 	ended
 )
 
@@ -57,7 +63,7 @@ const (
 	None  Action = iota
 	Run          // handle it, then report Done, Dead, Moved or Later
 	Drop         // an acknowledged fact has ended it: count it; it is settled already
-	Defer        // append it to Decision.Tier without a due time, then report Moved
+	Defer        // append it to Decision.Tier, if it is scheduled with its due time, else without; then report Moved
 	Load         // its value is needed: fetch it, then report Loaded
 )
 
@@ -65,8 +71,9 @@ const (
 type Decision struct {
 	Action Action
 	Copy   *Copy
-	Tier   Log  // for Defer: the tier of the oldest blocker
-	Again  bool // for Drop: the copy's own record was settled before (not a duplicate message)
+	Tier   Log       // for Defer: that of the oldest blocker, or the one to wait in
+	Again  bool      // for Drop: the copy's own record was settled before (not a duplicate message)
+	Since  time.Time // for Run of a copy that has a due time: the later of that and its key being free
 }
 
 // Facts is the memory of settled messages: what the ledger says.
@@ -101,6 +108,7 @@ type Machine struct {
 	idle   []*queue                         // queues whose head may run as soon as the driver has room
 	out    []Decision                       // decided, not yet fetched by Next
 	timers timers
+	new    []*Copy // scheduled copies to look at
 	opened bool
 	count  int
 	inHand int // values in memory for copies in tiers
@@ -128,6 +136,11 @@ func (m *Machine) Open(positions []int64) {
 		m.logs[i].trim()
 	}
 	m.opened = true
+	for _, c := range m.new {
+		if drop, again := m.over(c); drop && c.state != ended {
+			m.drop(c, again)
+		}
+	}
 	for _, q := range m.queues {
 		for _, c := range slices.Clone(q.copies) {
 			if drop, again := m.over(c); drop {
@@ -176,13 +189,17 @@ func (m *Machine) Read(c *Copy) *Copy {
 
 // Loaded gives a copy its payload; nil changes nothing.
 func (m *Machine) Loaded(c *Copy, payload any) {
-	if payload == nil {
+	if payload == nil || c.state == ended {
 		return
 	}
 	if c.state == loading {
 		c.state = waiting
 	}
 	m.hold(c, payload)
+	if !c.placed {
+		m.new = append(m.new, c)
+		return
+	}
 	m.wake(m.queues[c.Key])
 }
 
@@ -227,10 +244,11 @@ func (m *Machine) Moved(c, next *Copy) {
 	m.end(c)
 }
 
-// Later tells that c is to be handled again at that time, without an append:
-// it stays where it is and holds its log's watermark.
+// Later tells that c is to be looked at again at that time, or when it is due if
+// that is later, without an append: it stays where it is and holds its log's
+// watermark.
 func (m *Machine) Later(c *Copy, due time.Time) {
-	c.Due = due
+	c.Due = later(c.Due, due)
 	m.free(c)
 }
 
@@ -256,6 +274,12 @@ func (m *Machine) Waits(id streaming.MessageID) bool { return m.live[id] != nil 
 // Unsettled is the number of live copies of one log.
 func (m *Machine) Unsettled(log Log) int { return m.logs[log].open }
 
+// Waiting is the number of live copies in tiers, and whether one of them waits
+// for the input log to be read on (rule H2): then it must not be paused.
+func (m *Machine) Waiting() (n int, unread bool) {
+	return m.count - m.logs[Input].open, len(m.unread) > 0
+}
+
 // Held is the number of values in memory for copies in tiers.
 func (m *Machine) Held() int { return m.inHand }
 
@@ -276,20 +300,35 @@ func (m *Machine) add(c *Copy) {
 	}
 	if top := m.live[c.ID]; top == nil || top.Moves < c.Moves {
 		m.live[c.ID] = c
-		if top != nil {
+		switch {
+		case top == nil:
+		case top.placed:
 			m.wake(m.queues[top.Key])
+		default:
+			m.new = append(m.new, top)
 		}
 	}
+	if c.Scheduled {
+		m.new = append(m.new, c)
+		return
+	}
+	m.place(c)
+}
+
+// place gives a copy its place in its key, by origin.
+func (m *Machine) place(c *Copy) *queue {
 	q := m.queues[c.Key]
 	if q == nil {
 		q = &queue{key: c.Key}
 		m.queues[c.Key] = q
 	}
+	c.placed = true
 	q.insert(c)
 	if c.Barrier {
 		m.fence = append(m.fence, c)
 	}
 	m.wake(q)
+	return q
 }
 
 // end settles a copy: its record may be passed by the watermark.
@@ -301,24 +340,34 @@ func (m *Machine) end(c *Copy) {
 		m.inHand--
 	}
 	m.logs[c.Log].settled()
-	q := m.queues[c.Key]
-	q.remove(c)
-	if len(q.copies) == 0 && !q.busy {
-		delete(m.queues, c.Key)
-	}
 	if m.live[c.ID] == c {
 		delete(m.live, c.ID)
-		for _, other := range q.copies {
-			if other.ID == c.ID && (m.live[c.ID] == nil || m.live[c.ID].Moves < other.Moves) {
-				m.live[c.ID] = other
-			}
-		}
+	}
+	if c.placed {
+		m.leave(c)
 	}
 	if c.Barrier {
 		m.fence = slices.DeleteFunc(m.fence, func(f *Copy) bool { return f == c })
 	}
 	if c.Log == Input {
 		m.wakeFence()
+	}
+}
+
+// leave takes a copy out of its key.
+func (m *Machine) leave(c *Copy) {
+	q := m.queues[c.Key]
+	q.remove(c)
+	if len(q.copies) == 0 && !q.busy {
+		delete(m.queues, c.Key)
+	}
+	if m.live[c.ID] != nil {
+		return
+	}
+	for _, other := range q.copies {
+		if other.ID == c.ID && (m.live[c.ID] == nil || m.live[c.ID].Moves < other.Moves) {
+			m.live[c.ID] = other
+		}
 	}
 }
 
@@ -334,6 +383,10 @@ func (m *Machine) free(c *Copy) {
 		delete(m.held, c.ID)
 	}
 	c.state = waiting
+	if !c.placed {
+		m.new = append(m.new, c)
+		return
+	}
 	m.wake(q)
 }
 

@@ -14,7 +14,7 @@ import (
 
 var (
 	seedFlag  = flag.Uint64("seed", 0, "replay this seed only")
-	stepsFlag = flag.Int("steps", 200_000, "steps of the random test, all seeds together")
+	stepsFlag = flag.Int("steps", 1_000_000, "steps of the random test, all seeds together")
 )
 
 // world is the durable part of one lane, and one owner that may crash between
@@ -37,6 +37,10 @@ type world struct {
 	o       *owner
 	crashes int
 
+	unordered bool
+	noneAt    time.Time // when the machine had nothing to do last
+	noneRead  int64     // the input that it had read by then
+
 	redrives int
 	revived  map[int64]bool // origins of what was redriven: younger ones of the key may have gone before
 }
@@ -44,6 +48,7 @@ type world struct {
 type message struct {
 	key string
 	id  streaming.MessageID
+	at  time.Time // scheduled
 }
 
 type record struct {
@@ -66,6 +71,7 @@ type owner struct {
 	m       *lane.Machine
 	read    []int64
 	running []*lane.Copy
+	moving  map[int64]bool  // origins whose next copy is not acknowledged
 	writes  []func() func() // durable step, then acknowledgement
 	acks    []func()
 }
@@ -83,18 +89,28 @@ func (w *world) start() {
 	}
 	for i, tier := range w.tiers {
 		for off := w.committed[i+1]; off < int64(len(tier)); off++ {
-			m.RecallCopy(tier[off].copy(lane.Log(i+1), off, nil))
+			m.RecallCopy(w.copy(tier[off], lane.Log(i+1), off, nil))
 		}
 	}
 	for _, d := range w.dead {
 		m.RecallFact(d.id, lane.Fact{Moves: d.moves, Origin: d.origin})
 	}
-	w.o = &owner{m: m, read: append([]int64(nil), w.committed...)}
+	w.noneAt = time.Time{}
+	w.o = &owner{m: m, moving: map[int64]bool{}, read: append([]int64(nil), w.committed...)}
 	m.Open(append([]int64(nil), w.committed...))
 }
 
-func (r record) copy(log lane.Log, off int64, payload any) *lane.Copy {
-	return &lane.Copy{Log: log, Offset: off, Key: r.key, ID: r.id, Origin: r.origin, Moves: r.moves, Attempts: r.attempts, Due: r.due, Payload: payload}
+func (w *world) copy(r record, log lane.Log, off int64, payload any) *lane.Copy {
+	c := &lane.Copy{Log: log, Offset: off, Key: r.key, ID: r.id, Origin: r.origin, Moves: r.moves, Attempts: r.attempts, Due: r.due, Payload: payload}
+	if w.unordered {
+		c.Key = string(r.id[:])
+	}
+	if log == lane.Input && r.at.After(w.now) {
+		c.Due = r.at
+		c.Wait = lane.Log(min(int(r.at.Sub(w.now)/time.Second), tiers))
+	}
+	c.Scheduled = c.Attempts == 0 && !c.Due.IsZero()
+	return c
 }
 
 type memory map[streaming.MessageID]lane.Fact
@@ -119,7 +135,7 @@ func (w *world) step() {
 		off := o.read[log]
 		if log == 0 && off < int64(len(w.input)) {
 			msg := w.input[off]
-			o.m.Read(record{message: msg, origin: off}.copy(lane.Input, off, off))
+			o.m.Read(w.copy(record{message: msg, origin: off}, lane.Input, off, off))
 			o.read[0]++
 		}
 		if log > 0 && off < int64(len(w.tiers[log-1])) {
@@ -127,7 +143,7 @@ func (w *world) step() {
 			if w.rnd.IntN(3) == 0 {
 				payload = nil // no room in memory
 			}
-			o.m.Read(w.tiers[log-1][off].copy(lane.Log(log), off, payload))
+			o.m.Read(w.copy(w.tiers[log-1][off], lane.Log(log), off, payload))
 			o.read[log]++
 		}
 	case n < 60:
@@ -188,15 +204,27 @@ func (w *world) redrive(i int) {
 }
 
 func (w *world) decide() {
-	d := w.o.m.Next(w.now, len(w.o.running) < 3)
+	room := len(w.o.running) < 3
+	d := w.o.m.Next(w.now, room)
 	c := d.Copy
 	switch d.Action {
+	case lane.None:
+		if room {
+			w.noneAt, w.noneRead = w.now, w.o.read[0]
+		}
 	case lane.Run:
 		w.say("run %s/%d of %s, log %d at %d", name(c), c.Moves, c.Key, c.Log, c.Offset)
 		if c.Due.After(w.now) {
 			w.fail("%s is handled before it is due", name(c))
 		}
-		if c.Origin < w.lastRun[c.Key] && !w.revived[c.Origin] {
+		if w.input[c.Origin].at.After(w.now) {
+			w.fail("%s is handled before its time", name(c))
+		}
+		if !d.Since.IsZero() && (d.Since.Before(c.Due) || d.Since.After(w.now)) {
+			w.fail("%s could have run since %s", name(c), d.Since)
+		}
+		w.checkScheduled(c)
+		if c.Origin < w.lastRun[c.Key] && !w.revived[c.Origin] && w.input[c.Origin].at.IsZero() {
 			w.fail("key %s: origin %d is started after %d", c.Key, c.Origin, w.lastRun[c.Key])
 		}
 		for _, r := range w.o.running {
@@ -213,15 +241,34 @@ func (w *world) decide() {
 		}
 	case lane.Defer:
 		w.say("defer %s/%d behind tier %d", name(c), c.Moves, d.Tier)
-		w.move(c, d.Tier, c.Attempts, time.Time{})
+		due := time.Time{}
+		if c.Scheduled {
+			due = c.Due
+		}
+		w.move(c, d.Tier, c.Attempts, due)
 	case lane.Load:
 		o := w.o
 		o.acks = append(o.acks, func() { o.m.Loaded(c, c.Offset) })
 	}
 }
 
-// endedByFact looks at the durable state only.
-func (w *world) endedByFact(c *lane.Copy) bool {
+// checkScheduled: a scheduled message that was due and known when the machine had
+// nothing to do has taken its place: none of its key that is younger goes first.
+func (w *world) checkScheduled(c *lane.Copy) {
+	if w.unordered {
+		return
+	}
+	for off, msg := range w.input[:min(c.Origin, w.noneRead)] {
+		older := &lane.Copy{ID: msg.id, Moves: 0}
+		if msg.at.IsZero() || msg.key != c.Key || msg.id == c.ID || msg.at.After(w.noneAt) || w.o.moving[int64(off)] || w.settled(older) {
+			continue
+		}
+		w.fail("key %s: origin %d is started before %d, which was due", c.Key, c.Origin, off)
+	}
+}
+
+// settled looks at marks and dead letters only.
+func (w *world) settled(c *lane.Copy) bool {
 	for _, m := range w.marks {
 		if m.id == c.ID && (m.done || c.Moves <= m.moves) {
 			return true
@@ -231,6 +278,14 @@ func (w *world) endedByFact(c *lane.Copy) bool {
 		if d.id == c.ID && c.Moves <= d.moves {
 			return true
 		}
+	}
+	return false
+}
+
+// endedByFact looks at the durable state only.
+func (w *world) endedByFact(c *lane.Copy) bool {
+	if w.settled(c) {
+		return true
 	}
 	for _, tier := range w.tiers {
 		for _, r := range tier {
@@ -263,7 +318,7 @@ func (w *world) finish(c *lane.Copy) {
 	}
 	o.writes = append(o.writes, func() func() {
 		w.say("dead letter of %s", name(c))
-		w.dead = append(w.dead, record{message: message{c.Key, c.ID}, origin: c.Origin, moves: c.Moves + 1})
+		w.dead = append(w.dead, record{message: w.input[c.Origin], origin: c.Origin, moves: c.Moves + 1})
 		return func() {
 			o.writes = append(o.writes, func() func() {
 				w.marks = append(w.marks, mark{id: c.ID, moves: c.Moves + 1, origin: c.Origin})
@@ -275,12 +330,20 @@ func (w *world) finish(c *lane.Copy) {
 
 func (w *world) move(c *lane.Copy, tier lane.Log, tried int, due time.Time) {
 	o := w.o
+	o.moving[c.Origin] = true
 	o.writes = append(o.writes, func() func() {
-		r := record{message: message{c.Key, c.ID}, origin: c.Origin, moves: c.Moves + 1, attempts: tried, due: due}
+		r := record{message: w.input[c.Origin], origin: c.Origin, moves: c.Moves + 1, attempts: tried, due: due}
 		off := int64(len(w.tiers[tier-1]))
 		w.tiers[tier-1] = append(w.tiers[tier-1], r)
 		w.say("append %s/%d to tier %d at %d", name(c), r.moves, tier, off)
-		return func() { o.m.Moved(c, r.copy(tier, off, off)) }
+		return func() {
+			delete(o.moving, c.Origin)
+			var payload any
+			if w.rnd.IntN(3) > 0 {
+				payload = off
+			}
+			o.m.Moved(c, w.copy(r, tier, off, payload))
+		}
 	})
 }
 
@@ -354,6 +417,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		fails: map[streaming.MessageID]int{}, lastRun: map[string]int64{}, crashes: 4,
 		redrives: 6, revived: map[int64]bool{},
 	}
+	w.unordered = w.rnd.IntN(4) == 0
 	keys := 1 + w.rnd.IntN(3)
 	for i := range 2 + w.rnd.IntN(12) {
 		if i > 0 && w.rnd.IntN(5) == 0 { // a duplicate of an earlier one
@@ -361,7 +425,11 @@ func newWorld(t *testing.T, seed uint64) *world {
 			continue
 		}
 		id := streaming.HashID("s", fmt.Sprint(i))
-		w.input = append(w.input, message{fmt.Sprintf("k%d", w.rnd.IntN(keys)), id})
+		msg := message{key: fmt.Sprintf("k%d", w.rnd.IntN(keys)), id: id}
+		if w.rnd.IntN(5) == 0 {
+			msg.at = w.now.Add(time.Duration(w.rnd.IntN(20_000)) * time.Millisecond)
+		}
+		w.input = append(w.input, msg)
 		if w.rnd.IntN(2) == 0 {
 			w.fails[id] = w.rnd.IntN(attempts + 1)
 		}

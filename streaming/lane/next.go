@@ -8,8 +8,12 @@ func (m *Machine) Next(now time.Time, room bool) Decision {
 	if !m.opened {
 		return Decision{}
 	}
-	for q := m.timers.due(now); q != nil; q = m.timers.due(now) {
-		m.wake(q)
+	for t, fired := m.timers.due(now); fired; t, fired = m.timers.due(now) {
+		if t.c != nil {
+			m.new = append(m.new, t.c)
+		} else {
+			m.wake(t.q)
+		}
 	}
 	for {
 		if len(m.out) > 0 {
@@ -18,6 +22,10 @@ func (m *Machine) Next(now time.Time, room bool) Decision {
 			return d
 		}
 		switch {
+		case len(m.new) > 0:
+			c := m.new[0]
+			m.new = m.new[1:]
+			m.await(c, now)
 		case len(m.ready) > 0:
 			q := m.ready[0]
 			m.ready = m.ready[1:]
@@ -60,21 +68,31 @@ func (m *Machine) look(q *queue, now time.Time, room bool) {
 		}
 		if head.Log != Input && m.logs[Input].next <= head.Origin { // H2
 			m.unread = append(m.unread, q)
+			q.free = time.Time{}
 			return
 		}
 		if head.Barrier && m.logs[Input].watermark() != head.Offset {
 			return
 		}
-		if head.Due.After(now) { // H5
-			m.timers.set(q, head.Due)
+		if !head.Due.IsZero() && q.free.IsZero() {
+			q.free = now
+		}
+		if wait := head.Due.Sub(now); wait > 0 { // H5
 			if head.Log != Input {
 				m.queueBehind(q, head.Log)
+			}
+			switch {
+			case head.Payload != nil:
+				m.timers.set(q, head.Due)
+			case wait > ahead:
+				m.timers.set(q, head.Due.Add(-ahead))
+			default:
+				m.load(head)
 			}
 			return
 		}
 		if head.Payload == nil {
-			head.state = loading
-			m.out = append(m.out, Decision{Action: Load, Copy: head})
+			m.load(head)
 			return
 		}
 		if !room {
@@ -87,9 +105,30 @@ func (m *Machine) look(q *queue, now time.Time, room bool) {
 		head.state = busy
 		q.busy = true
 		m.busy[head.ID] = q
-		m.out = append(m.out, Decision{Action: Run, Copy: head})
+		run := Decision{Action: Run, Copy: head}
+		if !head.Due.IsZero() {
+			run.Since = later(head.Due, q.free)
+			q.free = time.Time{}
+		}
+		m.out = append(m.out, run)
 		return
 	}
+}
+
+// ahead is how long before a copy is due its value is fetched, so that it is in
+// memory when it is.
+const ahead = 500 * time.Millisecond
+
+func (m *Machine) load(c *Copy) {
+	c.state = loading
+	m.out = append(m.out, Decision{Action: Load, Copy: c})
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // queueBehind moves what is still on the input log off it, behind the key's

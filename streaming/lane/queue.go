@@ -15,6 +15,7 @@ type queue struct {
 	queued bool      // in Machine.ready
 	idle   bool      // in Machine.idle
 	timer  time.Time // what Machine.timers holds for it
+	free   time.Time // since when its head, if it has a due time, waits for nothing else; zero: not known to
 }
 
 func (q *queue) insert(c *Copy) {
@@ -25,6 +26,9 @@ func (q *queue) insert(c *Copy) {
 	q.copies = append(q.copies, nil)
 	copy(q.copies[i+1:], q.copies[i:])
 	q.copies[i] = c
+	if i == 0 {
+		q.free = time.Time{}
+	}
 	if c.Log == Input {
 		q.onMain++
 	}
@@ -42,6 +46,7 @@ func (q *queue) remove(c *Copy) {
 		if i == 0 {
 			q.copies[0] = nil
 			q.copies = q.copies[1:]
+			q.free = time.Time{}
 		} else {
 			q.copies = append(q.copies[:i], q.copies[i+1:]...)
 		}
@@ -52,12 +57,14 @@ func (q *queue) remove(c *Copy) {
 	}
 }
 
-// timers is a heap of queues by the time at which they are to be looked at.
+// timers is a heap of queues, and of scheduled copies that stand in none yet, by
+// the time at which they are to be looked at.
 type timers []timer
 
 type timer struct {
 	at time.Time
 	q  *queue
+	c  *Copy // instead of q
 }
 
 func (t timers) Len() int           { return len(t) }
@@ -78,17 +85,17 @@ func (t *timers) set(q *queue, at time.Time) {
 		return
 	}
 	q.timer = at
-	heap.Push(t, timer{at, q})
+	heap.Push(t, timer{at: at, q: q})
 }
 
-// due takes the next queue whose time has come.
-func (t *timers) due(now time.Time) *queue {
+// due takes the next whose time has come.
+func (t *timers) due(now time.Time) (fired timer, ok bool) {
 	if len(*t) == 0 || (*t)[0].at.After(now) {
-		return nil
+		return timer{}, false
 	}
-	fired := heap.Pop(t).(timer)
-	if fired.q.timer.Equal(fired.at) {
+	fired = heap.Pop(t).(timer)
+	if fired.q != nil && fired.q.timer.Equal(fired.at) {
 		fired.q.timer = time.Time{}
 	}
-	return fired.q
+	return fired, true
 }

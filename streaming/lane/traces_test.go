@@ -241,6 +241,53 @@ func TestC10AnAppendedCopyBlocksBeforeItIsRead(t *testing.T) {
 	b.want(lane.Defer, "y")
 }
 
+func TestC11AMarkThatExpiresIsHeldAgainstTheTiersFirst(t *testing.T) {
+	b := closed(t)
+	b.m.RecallFact(id("x"), lane.Fact{Done: true}) // x/0 was handled by a rival, and committed
+	b.m.RecallCopy(&lane.Copy{Log: 1, Offset: 0, Key: "k", ID: id("x"), Origin: 0, Moves: 1, Attempts: 1, Payload: "x"})
+	b.open()
+	delete(b.facts, id("x")) // the window ends; before the lane is open it may not
+	b.want(lane.Drop, "x")
+	b.want(lane.None, "")
+}
+
+// The marks say only done and dead: there is no moved that could end a copy while
+// the reader of the tiers has not seen the next. So B, even if it reads the tiers
+// too early, handles x again, but never y before it. That it reads them late, after
+// its claim, saves x the second attempt.
+func TestC12ATierThatWasReadTooEarlyBreaksNoOrder(t *testing.T) {
+	b := closed(t)
+	b.open() // A appends x/1 and commits nothing: it has lost the lane
+	b.read("x")
+	b.read("y")
+	x := b.want(lane.Run, "x")
+	b.want(lane.None, "")
+	late := &lane.Copy{Log: 1, Offset: 0, Key: "k", ID: id("x"), Origin: 0, Moves: 1, Attempts: 1, Due: b.now.Add(time.Second), Payload: "x"}
+	b.m.Read(late)
+	b.want(lane.None, "")
+	b.m.Done(x.Copy)
+	b.want(lane.Drop, "x") // x/1: x is done
+	b.want(lane.Run, "y")
+}
+
+// At least once nothing voids what a frozen owner still writes (rule F2 is left
+// out, see DESIGN.md): A has handled x and is frozen, B dead-letters x, A marks it
+// done. Both stand in the topics: x has settled twice, under one ID. What is
+// promised is that the next owner takes no third turn, not even for a redrive,
+// and that this weaker case is known by its two marks. Exactly once refuses A's
+// transaction: TestExactlyOnceUnderKills, and the zombies of TestSimulation.
+func TestC13AZombiesLateMarkSettlesTwiceButRunsNothing(t *testing.T) {
+	b := closed(t)
+	b.m.RecallFact(id("x"), lane.Fact{Moves: 1})   // B
+	b.m.RecallFact(id("x"), lane.Fact{Done: true}) // A, late
+	b.m.RecallCopy(&lane.Copy{Log: 1, Offset: 0, Key: "k", ID: id("x"), Origin: 0, Moves: 2, Payload: "x"})
+	b.open()
+	b.read("x")
+	b.want(lane.Drop, "x")
+	b.want(lane.Drop, "x")
+	b.want(lane.None, "")
+}
+
 func TestC14ATierCopyWaitsForTheInputLog(t *testing.T) {
 	b := closed(t)
 	// A zombie has moved y; x before it is unsettled on the input log.

@@ -51,6 +51,7 @@ func (m *message) asCopy(log lane.Log, offset int64) *lane.Copy {
 	}
 	if m.hop.Due > 0 {
 		c.Due = unixMilli(m.hop.Due)
+		c.Scheduled = m.hop.Attempt == 0 // a failure has an attempt, and what follows it or is redriven no due time
 	}
 	if m.rec.Key != nil {
 		c.Key = "k" + string(m.rec.Key)

@@ -33,6 +33,8 @@ type Config struct {
 	Breaker        *Breaker      // shared by the lanes of an agent
 	MaxPending     int           // unsettled input records at which Offer says full
 	MaxHeld        int           // values kept in memory for copies that wait in tiers
+	MaxWaiting     int           // copies that wait in tiers at which the input topic pauses; 0: no bound
+	Unordered      bool          // copies of different messages never wait for each other
 
 	StepBytes        int // of one step's result
 	MessageStepBytes int // of all results of one message
@@ -69,13 +71,14 @@ type Lane struct {
 	cancel  context.CancelFunc
 	done    chan struct{}
 
-	mu     sync.Mutex
-	events []func()
-	wake   chan struct{}
-	state  Positions // published
-	queued int       // input records offered, not yet read by the machine
-	full   bool
-	lost   bool // owned no more: nothing may be sent
+	mu      sync.Mutex
+	events  []func()
+	wake    chan struct{}
+	state   Positions // published
+	queued  int       // input records offered, not yet read by the machine
+	full    bool
+	crowded bool // as many copies wait in tiers as the index holds
+	lost    bool // owned no more: nothing may be sent
 
 	// Only on the lane's goroutine.
 	running  int        // handlers
@@ -91,6 +94,7 @@ type Lane struct {
 	deadEnd  int64
 	opened   time.Time
 
+	told     bool             // that the index of waiting copies is full
 	carrying bool             // steps are being carried forward
 	unmarked []streaming.Mark // of dead letters that were recalled without one
 }
@@ -131,7 +135,7 @@ func (l *Lane) Offer(tier int, recs []streaming.Record) (full bool) {
 	l.mu.Lock()
 	if tier == 0 {
 		l.queued += len(recs)
-		l.full = l.queued+l.state.Pending >= l.cfg.MaxPending
+		l.full = l.crowded || l.queued+l.state.Pending >= l.cfg.MaxPending
 		full = l.full
 	}
 	l.mu.Unlock()

@@ -77,13 +77,18 @@ func (l *Lane) read(log lane.Log, rec streaming.Record) {
 			return
 		}
 		c.Barrier = l.cfg.Inbox && m.bad == nil && m.env.Type == schemas.TypeAgentStop
+		if !m.env.DeliverAt.IsZero() {
+			l.schedule(c, m.env.DeliverAt)
+		}
+		l.order(c)
 		if l.machine.Read(c) != nil {
 			l.cfg.Observer.InFlight(1)
 		}
 		return
 	}
 	_, c := decodeHop(rec, log)
-	if l.machine.Held() >= l.cfg.MaxHeld {
+	l.order(c)
+	if !l.keeps(c) {
 		c.Payload = nil
 	}
 	l.machine.Read(c)
@@ -110,26 +115,19 @@ func (l *Lane) decide() {
 		case lane.Load:
 			l.load(d.Copy)
 		case lane.Run:
-			l.start(d.Copy, d.Copy.Payload.(*message), now)
+			l.start(d, d.Copy.Payload.(*message), now)
 		}
 	}
 }
 
 // start hands a message to its handler.
-func (l *Lane) start(c *lane.Copy, m *message, now time.Time) {
-	if m.bad == nil && m.env.DeliverAt.After(now) {
-		l.postpone(c, m, m.env.DeliverAt)
-		return
-	}
+func (l *Lane) start(d lane.Decision, m *message, now time.Time) {
+	c := d.Copy
 	if c.Attempts > 0 {
 		l.cfg.Observer.Redelivered()
-		if !c.Due.IsZero() {
-			from := c.Due
-			if l.opened.After(from) {
-				from = l.opened
-			}
-			l.cfg.Observer.RetryLateness(now.Sub(from))
-		}
+	}
+	if !d.Since.IsZero() && (c.Attempts > 0 || c.Scheduled) {
+		l.lateness(d.Since, now)
 	}
 	if m.bad == nil && m.env.Ack == streaming.AckDelivered && c.Moves == 0 && c.Attempts == 0 {
 		l.running++
@@ -257,9 +255,11 @@ func (l *Lane) publish() {
 		Pending: l.machine.Unsettled(lane.Input),
 		Idle:    l.machine.Live() == 0 && l.running == 0 && l.appends == 0 && len(l.staged) == 0,
 	}
+	crowded := l.isCrowded()
 	l.mu.Lock()
 	l.state = p
-	room := l.full && l.queued+p.Pending <= l.cfg.MaxPending/2
+	l.crowded = crowded
+	room := l.full && !crowded && l.queued+p.Pending <= l.cfg.MaxPending/2
 	if room {
 		l.full = false
 	}

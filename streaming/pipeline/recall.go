@@ -8,6 +8,7 @@ import (
 // RecallTier tells of a record found in a tier before the lane is opened.
 func (l *Lane) RecallTier(tier int, rec streaming.Record) {
 	_, c := decodeHop(rec, lane.Log(tier))
+	l.order(c)
 	c.Payload = nil // the tail brings it
 	l.machine.RecallCopy(c)
 }

@@ -97,22 +97,14 @@ func (l *Lane) failed(c *lane.Copy, m *message, a attempted) {
 	l.move(c, m, lane.Log(v.Tier), &hop, func() { l.cfg.Observer.Retrying(v.Reason) })
 }
 
-// postpone moves a scheduled message to the largest tier that its wait fills.
-// No attempt is counted.
-func (l *Lane) postpone(c *lane.Copy, m *message, until time.Time) {
-	tier := lane.Log(l.cfg.Policy.Tier(until.Sub(l.cfg.Clock.Now())))
-	if tier == lane.Input || tier <= c.Log {
-		l.machine.Later(c, until)
-		return
-	}
-	hop := streaming.Hop{Attempt: c.Attempts, Moves: c.Moves + 1, Due: ceilMilli(until), Origin: m.hop.Origin}
-	l.move(c, m, tier, &hop, func() {})
-}
-
-// queueBehind moves a message off the input log behind its key's blocker:
-// without a due time of its own and without an attempt.
+// queueBehind moves a message off the input log: behind its key's blocker,
+// without a due time of its own, or with it to wait until it is due. No attempt is
+// counted.
 func (l *Lane) queueBehind(c *lane.Copy, m *message, tier lane.Log) {
 	hop := streaming.Hop{Attempt: c.Attempts, Moves: c.Moves + 1, Origin: m.hop.Origin}
+	if c.Scheduled {
+		hop.Due = ceilMilli(c.Due)
+	}
 	l.move(c, m, tier, &hop, func() {})
 }
 
@@ -123,7 +115,7 @@ func (l *Lane) move(c *lane.Copy, m *message, tier lane.Log, hop *streaming.Hop,
 		settled: func(offsets []int64, _ int64) {
 			next := (&message{rec: m.rec, env: m.env, hop: *hop, bad: m.bad}).asCopy(tier, offsets[0])
 			next.Key, next.Origin = c.Key, c.Origin
-			if l.machine.Held() >= l.cfg.MaxHeld {
+			if !l.keeps(next) {
 				next.Payload = nil
 			}
 			l.ended(c)

@@ -35,10 +35,15 @@ type Config struct {
 	ExactlyOnce bool
 	Instance    string
 
+	// Unordered lets messages of one key overtake each other and be handled side
+	// by side: what fails holds up nothing. Default: in order.
+	Unordered bool
+
 	Retry          retry.Policy  // default: tiers 1s, 10s, 1m, 10m; 5 attempts; no rules
 	Parallel       int           // handlers at once per partition; default 16
 	MaxPending     int           // unsettled records per partition before fetching pauses; default 4096
 	MaxHeld        int           // waiting values in memory per partition; default 1024
+	MaxWaiting     int           // messages waiting in retry topics per partition before fetching pauses; default 100,000
 	HandlerTimeout time.Duration // default none
 	DrainTimeout   time.Duration // of a stop or a revoked partition; default 10 s
 	CommitInterval time.Duration // default 200 ms
@@ -81,6 +86,7 @@ func (c Config) withDefaults() Config {
 	c.Parallel = or(c.Parallel, 16)
 	c.MaxPending = or(c.MaxPending, 4096)
 	c.MaxHeld = or(c.MaxHeld, 1024)
+	c.MaxWaiting = or(c.MaxWaiting, 100_000)
 	c.DrainTimeout = or(c.DrainTimeout, 10*time.Second)
 	c.CommitInterval = or(c.CommitInterval, 200*time.Millisecond)
 	c.LedgerWindow = or(c.LedgerWindow, 24*time.Hour)

@@ -109,6 +109,7 @@ func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
 		Tiers: in.tiers, DeadLetterTopic: in.dead, LedgerTopic: in.ledger,
 		Handlers: ls.w.handlers(in), Policy: cfg.Retry, Parallel: cfg.Parallel, HandlerTimeout: cfg.HandlerTimeout,
 		Breaker: ls.w.breaker, MaxPending: cfg.MaxPending, MaxHeld: cfg.MaxHeld,
+		MaxWaiting: cfg.MaxWaiting, Unordered: cfg.Unordered,
 		StepBytes: cfg.StepBytes, MessageStepBytes: cfg.MessageStepBytes, HeldStepBytes: cfg.HeldStepBytes,
 		Codec: cfg.Codec, Log: ls.w.log, Atomic: atomically, Loader: ls.w.log, Clock: cfg.Clock,
 		Observer: o.observer, Logger: cfg.Logger, Trace: cfg.Trace, Facts: o.facts,
