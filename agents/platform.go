@@ -114,6 +114,14 @@ func (p *Platform) Run(ctx context.Context, a *Agent) error {
 // Topics lists the topics that an agent needs.
 func (p *Platform) Topics(a *Agent) []kafka.TopicSpec { return p.workerConfig(a).TopicSpecs() }
 
+// replication is of topics that do not exist yet; -1 is the broker's own.
+func (p *Platform) replication() int16 {
+	if p.cfg.Replication == 0 {
+		return -1
+	}
+	return p.cfg.Replication
+}
+
 func (p *Platform) workerConfig(a *Agent) worker.Config {
 	cfg := worker.Config{
 		Agent: a.name, Group: a.cfg.Group, Namespace: p.cfg.Namespace, Streams: a.cfg.Streams, Handlers: a.handlers,
@@ -128,6 +136,7 @@ func (p *Platform) workerConfig(a *Agent) worker.Config {
 	if p.cfg.Metrics != nil {
 		metrics := p.cfg.Metrics.Agent(a.name)
 		cfg.Observe = func(topic string) pipeline.Observer { return metrics.Input(topic) }
+		cfg.ObserveAgent = metrics.Instance()
 	}
 	return cfg
 }

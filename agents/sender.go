@@ -11,6 +11,7 @@ import (
 	"github.com/seed-c9b6dc07/parley/streaming/kafka"
 	"github.com/seed-c9b6dc07/parley/streaming/pipeline"
 	"github.com/seed-c9b6dc07/parley/streaming/telemetry"
+	"github.com/seed-c9b6dc07/parley/streaming/worker"
 )
 
 // Sender sends messages from outside a handler: the root of a conversation.
@@ -104,6 +105,42 @@ func (s *Sender) Stop(ctx context.Context, agent, reason string) error {
 		recs[p] = rec
 	}
 	_, err = s.log.AppendSync(ctx, recs...)
+	return err
+}
+
+// Pause makes all instances of an agent start no handler until Resume: it lasts
+// across restarts, and a second after it returns, about, every instance obeys.
+// What runs ends; offsets and membership are kept. The group is the agent's
+// name, unless its Config names one. by and reason are for people.
+func (s *Sender) Pause(ctx context.Context, group, by, reason string) error {
+	return s.control(ctx, &schemas.AgentControl{Group: group, Paused: true, Reason: reason, By: by})
+}
+
+// Resume ends what Pause began.
+func (s *Sender) Resume(ctx context.Context, group, by, reason string) error {
+	return s.control(ctx, &schemas.AgentControl{Group: group, Reason: reason, By: by})
+}
+
+func (s *Sender) control(ctx context.Context, c *schemas.AgentControl) error {
+	plan, err := s.log.PlanTopics(ctx, []kafka.TopicSpec{worker.ControlTopic(s.p.cfg.Namespace)})
+	if err == nil {
+		err = plan.Err()
+	}
+	if err == nil {
+		err = s.log.ApplyTopics(ctx, plan, s.p.replication())
+	}
+	if err != nil {
+		return err
+	}
+	rec, err := s.record(ctx, Draft{
+		to:      outgoing{topic: s.p.cfg.Namespace.Agents(), partition: -1, kind: streaming.KindStateDiff},
+		payload: c,
+		opts:    []Option{Key(schemas.ControlKey(c.Group))},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = s.log.AppendSync(ctx, rec)
 	return err
 }
 

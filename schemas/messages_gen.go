@@ -30,6 +30,30 @@ var schemaAck = func() avro.Schema {
 // Schema returns the Avro schema of Ack, properties included.
 func (Ack) Schema() avro.Schema { return schemaAck }
 
+// AgentControl is what an operator wants of all instances of an agent. It stands in the topic of agents under the key control/GROUP; the latest counts.
+type AgentControl struct {
+	// The agent's consumer group, by default its name.
+	Group string `avro:"group"`
+	// No handler is started.
+	Paused bool `avro:"paused"`
+	// Why, for people.
+	Reason string `avro:"reason"`
+	// Who, for people.
+	By string `avro:"by"`
+}
+
+var schemaAgentControl = func() avro.Schema {
+	// A cache of its own: another version of a nested type may be in the process.
+	schema, err := avro.ParseWithCache(`{"name":"parley.AgentControl","doc":"AgentControl is what an operator wants of all instances of an agent. It stands in the topic of agents under the key control/GROUP; the latest counts.","type":"record","fields":[{"name":"group","doc":"The agent's consumer group, by default its name.","type":"string"},{"name":"paused","doc":"No handler is started.","type":"boolean"},{"name":"reason","doc":"Why, for people.","type":"string","default":""},{"name":"by","doc":"Who, for people.","type":"string","default":""}],"parley.type":"agent.control"}`, "", &avro.SchemaCache{})
+	if err != nil {
+		panic(err)
+	}
+	return schema
+}()
+
+// Schema returns the Avro schema of AgentControl, properties included.
+func (AgentControl) Schema() avro.Schema { return schemaAgentControl }
+
 // AgentStop ends each instance of an agent once what came before it is settled.
 type AgentStop struct {
 	// Why, for people.

@@ -17,6 +17,10 @@ func (n Namespace) Inbox(agent string) string { return string(n) + ".inbox." + a
 // Events is the topic of a stream.
 func (n Namespace) Events(stream string) string { return string(n) + ".events." + stream }
 
+// Agents is the compacted topic in which things are said about agents: by key,
+// the latest counts.
+func (n Namespace) Agents() string { return string(n) + ".agents" }
+
 // RetryTopic is the tier of that delay, for one input topic and group.
 func RetryTopic(input string, delay time.Duration, group string) string {
 	return input + ".retry-" + FormatDelay(delay) + "." + group

@@ -59,6 +59,7 @@ func newRoot(a *app) *cobra.Command {
 		newSendCmd(a),
 		newTailCmd(a),
 		newDLQCmd(a),
+		newAgentsCmd(a),
 		newVersionCmd(a),
 		newConfigTopic(a),
 	)

@@ -320,7 +320,7 @@ func sendStop(cmd *cobra.Command, a *app, conn *connection, opts sendOptions) er
 		return err
 	}
 	defer sender.Close()
-	if err := knowStop(cmd, reg); err != nil {
+	if err := know(cmd, reg, schemas.AgentStop{}); err != nil {
 		return err
 	}
 	if err := sender.Stop(ctx, opts.to, opts.reason); err != nil {
@@ -335,13 +335,12 @@ func sendStop(cmd *cobra.Command, a *app, conn *connection, opts sendOptions) er
 	return err
 }
 
-// knowStop registers the platform's own schema where nobody has sent a stop
+// know registers one of the platform's own schemas where nobody has used it
 // before. It asks first: the right to register is not needed for what is known.
-func knowStop(cmd *cobra.Command, reg *schemas.Registry) error {
-	stop := schemas.AgentStop{}.Schema()
-	_, err := reg.Lookup(cmd.Context(), stop)
+func know(cmd *cobra.Command, reg *schemas.Registry, m schemas.Message) error {
+	_, err := reg.Lookup(cmd.Context(), m.Schema())
 	if _, unknown := errors.AsType[*schemas.SchemaError](err); unknown {
-		_, err = reg.Register(cmd.Context(), stop)
+		_, err = reg.Register(cmd.Context(), m.Schema())
 	}
 	return err
 }

@@ -16,6 +16,7 @@ func TestTopicsPlanApplyList(t *testing.T) {
 	args := []string{"--agent", "triage", "--streams", "quakes", "--tiers", "1s", "--partitions", "2"}
 
 	const planned = `STATE   TOPIC                                 
+create  parley.agents                         1 partition
 create  parley.inbox.triage                   2 partitions
 create  parley.inbox.triage.retry-1s.triage   2 partitions
 create  parley.inbox.triage.dlq.triage        2 partitions
@@ -31,10 +32,10 @@ create  parley.events.quakes.ledger.triage    2 partitions
 	if got := runIn(t, s, "topics", "list").ok(t).stdout; !strings.HasPrefix(got, "no topics") {
 		t.Errorf("plan has created topics:\n%s", got)
 	}
-	if got := runIn(t, s, append([]string{"topics", "apply"}, args...)...).ok(t).stdout; strings.Count(got, "created  ") != 8 {
+	if got := runIn(t, s, append([]string{"topics", "apply"}, args...)...).ok(t).stdout; strings.Count(got, "created  ") != 9 {
 		t.Errorf("apply:\n%s", got)
 	}
-	if got := runIn(t, s, append([]string{"topics", "apply"}, args...)...).ok(t).stdout; strings.Count(got, "exists  ") != 8 || strings.Contains(got, "created") {
+	if got := runIn(t, s, append([]string{"topics", "apply"}, args...)...).ok(t).stdout; strings.Count(got, "exists  ") != 9 || strings.Contains(got, "created") {
 		t.Errorf("apply again:\n%s", got)
 	}
 
@@ -47,7 +48,7 @@ create  parley.events.quakes.ledger.triage    2 partitions
 	for _, row := range listed.Topics {
 		found = found || row == topicRow{Topic: "parley.inbox.triage", Partitions: 2, Records: 2}
 	}
-	if len(listed.Topics) != 8 || !found {
+	if len(listed.Topics) != 9 || !found {
 		t.Errorf("list: %+v", listed.Topics)
 	}
 	if got := runIn(t, s, "topics", "list", "--namespace", "other").ok(t).stdout; got != "no topics in namespace other\n" {

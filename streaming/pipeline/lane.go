@@ -31,6 +31,7 @@ type Config struct {
 	Parallel       int           // handlers running at once in this lane
 	HandlerTimeout time.Duration // 0: none
 	Breaker        *Breaker      // shared by the lanes of an agent
+	Gate           *Gate         // shared by the lanes of a worker
 	MaxPending     int           // unsettled input records at which Offer says full
 	MaxHeld        int           // values kept in memory for copies that wait in tiers
 	MaxWaiting     int           // copies that wait in tiers at which the input topic pauses; 0: no bound

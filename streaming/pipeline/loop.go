@@ -101,7 +101,7 @@ func (l *Lane) decide() {
 	}
 	now := l.cfg.Clock.Now()
 	for !l.closing {
-		d := l.machine.Next(now, l.running < l.cfg.Parallel && l.cfg.Breaker.Ready(now))
+		d := l.machine.Next(now, l.running < l.cfg.Parallel && l.cfg.Breaker.Ready(now) && l.cfg.Gate.isOpen())
 		switch d.Action {
 		case lane.None:
 			return

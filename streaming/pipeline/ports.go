@@ -42,3 +42,10 @@ type Observer interface {
 	// settled message, and how far it is meant to.
 	LedgerWindow(partition int32, effective, configured time.Duration)
 }
+
+// AgentObserver is told what holds an instance of an agent back.
+type AgentObserver interface {
+	Paused(paused bool)    // by an operator
+	ControlSkipped()       // a control record that cannot be read
+	BreakerOpen(open bool) // told about once a second
+}

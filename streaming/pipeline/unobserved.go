@@ -6,10 +6,13 @@ import (
 	"github.com/seed-c9b6dc07/parley/streaming"
 )
 
-// Unobserved is an Observer that keeps nothing.
+// Unobserved is an Observer and an AgentObserver that keeps nothing.
 type Unobserved struct{}
 
-var _ Observer = Unobserved{}
+var (
+	_ Observer      = Unobserved{}
+	_ AgentObserver = Unobserved{}
+)
 
 // Consumed implements Observer.
 func (Unobserved) Consumed(int) {}
@@ -52,3 +55,12 @@ func (Unobserved) RetryLateness(time.Duration) {}
 
 // LedgerWindow implements Observer.
 func (Unobserved) LedgerWindow(int32, time.Duration, time.Duration) {}
+
+// Paused implements AgentObserver.
+func (Unobserved) Paused(bool) {}
+
+// ControlSkipped implements AgentObserver.
+func (Unobserved) ControlSkipped() {}
+
+// BreakerOpen implements AgentObserver.
+func (Unobserved) BreakerOpen(bool) {}

@@ -55,6 +55,7 @@ type Metrics struct {
 	process, endToEnd, lateness     *prometheus.HistogramVec
 	inFlight                        *prometheus.GaugeVec
 	lag                             *lagCollector
+	pressure                        pressure
 	window, windowLimit             *prometheus.GaugeVec
 
 	mu     sync.Mutex
@@ -105,13 +106,14 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 			Name: "parley_ledger_window_configured_seconds",
 			Help: "How far back the ledger is meant to remember. A shorter window is cut by the ledger's bound in size.",
 		}, input),
-		agents: map[string]*Agent{},
+		pressure: newPressure(),
+		agents:   map[string]*Agent{},
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{
+	for _, c := range append([]prometheus.Collector{
 		m.consumed, m.sent, m.process, m.endToEnd, m.lateness, m.redelivered, m.duplicate,
 		m.skipped, m.retries, m.dead, m.inFlight, m.lag, m.window, m.windowLimit,
-	} {
+	}, m.pressure.collectors()...) {
 		errs = append(errs, reg.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -32,6 +32,9 @@ var contract = map[string][]string{
 	"parley_retry_lateness_seconds":            {"agent", "topic"},
 	"parley_ledger_window_seconds":             {"agent", "topic"},
 	"parley_ledger_window_configured_seconds":  {"agent", "topic"},
+	"parley_paused":                            {"agent"},
+	"parley_breaker_open":                      {"agent"},
+	"parley_control_skipped_total":             {"agent"},
 }
 
 func newMetrics(t *testing.T) (*Metrics, *prometheus.Registry) {
@@ -93,6 +96,7 @@ func TestSeriesExistAtStart(t *testing.T) {
 	a := m.Agent("triage")
 	a.Input("parley.events.quakes")
 	a.Sent("parley.inbox.dispatch", 0)
+	a.Instance()
 
 	families, err := reg.Gather()
 	if err != nil {
@@ -137,6 +141,7 @@ func TestLint(t *testing.T) {
 	m, reg := newMetrics(t)
 	i := m.Agent("a").Input("t")
 	i.Sent("u", 1)
+	m.Agent("a").Instance()
 	families, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)

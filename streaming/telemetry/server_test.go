@@ -19,6 +19,7 @@ func TestHandler(t *testing.T) {
 	t.Parallel()
 	m, reg := newMetrics(t)
 	m.Agent("a").Input("t").Sent("u", 1)
+	m.Agent("a").Instance()
 	var notReady error
 	h := Handler(reg, func() error { return notReady })
 	get := func(method, path, accept string) *httptest.ResponseRecorder {
@@ -165,6 +166,7 @@ func TestWriteExposition(t *testing.T) {
 	m, reg := newMetrics(t)
 	m.Agent("a").Input("t").Sent("u", 7)
 	dir := t.TempDir()
+	m.Agent("a").Instance()
 	path := filepath.Join(dir, "metrics.prom")
 	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)

@@ -72,6 +72,8 @@ type Config struct {
 
 	// Observe returns the observer of one input topic. Default: none.
 	Observe func(topic string) pipeline.Observer
+	// ObserveAgent is told what holds this instance back. Default: none.
+	ObserveAgent pipeline.AgentObserver
 	// Trace carries the W3C trace context. Default: as it came.
 	Trace  func(traceparent, tracestate string) (string, string)
 	Logger *slog.Logger    // default: none
@@ -98,6 +100,9 @@ func (c Config) withDefaults() Config {
 	c.Replication = or(c.Replication, -1)
 	if c.Observe == nil {
 		c.Observe = func(string) pipeline.Observer { return pipeline.Unobserved{} }
+	}
+	if c.ObserveAgent == nil {
+		c.ObserveAgent = pipeline.Unobserved{}
 	}
 	if c.Trace == nil {
 		c.Trace = func(p, s string) (string, string) { return p, s }
@@ -176,7 +181,7 @@ func (c Config) inputs() []input {
 // TopicSpecs lists the topics that a worker of this configuration needs.
 func (c Config) TopicSpecs() []kafka.TopicSpec {
 	c = c.withDefaults()
-	var specs []kafka.TopicSpec
+	specs := []kafka.TopicSpec{ControlTopic(c.Namespace)}
 	for _, in := range c.inputs() {
 		specs = append(specs, kafka.TopicSpec{Name: in.topic, Partitions: c.Partitions})
 		for _, t := range in.tiers {

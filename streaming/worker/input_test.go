@@ -350,7 +350,7 @@ func TestTopicsThatBreakAPromiseAreRefused(t *testing.T) {
 	}
 	err = only.Run(t.Context(), make("b"))
 	var missing *kafka.TopicMissingError
-	if !errors.As(err, &missing) || len(missing.Topics) != 5 {
+	if !errors.As(err, &missing) || len(missing.Topics) != 6 {
 		t.Errorf("without the right to create topics: %v", err)
 	}
 }

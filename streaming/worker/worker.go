@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
 	"github.com/seed-c9b6dc07/parley/streaming/kafka"
 	"github.com/seed-c9b6dc07/parley/streaming/pipeline"
@@ -20,6 +21,12 @@ type Worker struct {
 	inputs map[string]input // by input topic
 
 	breaker *pipeline.Breaker
+	gate    *pipeline.Gate
+
+	// What an operator wants; on the goroutine of followControl.
+	wanted     schemas.Control
+	paused     bool // as last obeyed
+	controlled bool // all that was said before the start has been read
 
 	log          *kafka.Log
 	member       *kafka.Member
@@ -43,6 +50,7 @@ func New(cfg Config) (*Worker, error) {
 		cfg:     cfg.withDefaults(),
 		inputs:  make(map[string]input),
 		breaker: new(pipeline.Breaker),
+		gate:    new(pipeline.Gate),
 		failed:  make(chan error, 1),
 		stopped: make(chan struct{}),
 		ready:   make(chan struct{}),
@@ -82,6 +90,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	w.lanes.ctx = running
+	w.gate.Close() // until it is known what an operator wants
 	member, err := w.join()
 	if err != nil {
 		return err
@@ -95,6 +104,11 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 	})
 	background.Go(func() { w.tend(running) })
+	background.Go(func() {
+		if err := w.followControl(running); err != nil {
+			w.fail(err)
+		}
+	})
 	transacting, giveUp := context.WithCancel(running)
 	defer giveUp()
 	if w.transactions != nil {

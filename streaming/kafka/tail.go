@@ -1,0 +1,90 @@
+package kafka
+
+import (
+	"context"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed-c9b6dc07/parley/streaming"
+)
+
+const (
+	tailPause = time.Second      // before Tail asks again for where a topic ends
+	tailIdle  = 30 * time.Second // without a record: what is missing is not waited for
+)
+
+// Tail reads a topic from its start, each partition in order, and goes on with
+// what is appended until ctx ends. caughtUp is called once, when all that stood
+// there before the call has been handed over, or when nothing of it has come for
+// 30 s: compaction may have left nothing at a partition's end, or it has no
+// leader. Tail has a client of its own and never gives up: what the broker
+// refuses is tried again, and where a topic was cut or made anew it is read from
+// its start again.
+func (l *Log) Tail(ctx context.Context, topic string, each func(streaming.Record), caughtUp func()) error {
+	left, err := l.toRead(ctx, topic)
+	if err != nil {
+		return nil // ctx has ended
+	}
+	cl, err := kgo.NewClient(append(l.cfg.options(),
+		kgo.ConsumeTopics(topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(), // the topic may end in a transaction's marker
+	)...)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	if len(left) == 0 {
+		caughtUp()
+	}
+	for ctx.Err() == nil {
+		behind := len(left) > 0
+		pollCtx, cancel := ctx, context.CancelFunc(func() {})
+		if behind {
+			pollCtx, cancel = context.WithTimeout(ctx, tailIdle)
+		}
+		fetches := cl.PollFetches(pollCtx)
+		cancel()
+		if behind && pollCtx.Err() != nil && fetches.NumRecords() == 0 {
+			left = nil
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			tp := streaming.TopicPartition{Topic: r.Topic, Partition: r.Partition}
+			if end, ok := left[tp]; ok && r.Offset >= end-1 {
+				delete(left, tp)
+			}
+			if !r.Attrs.IsControl() {
+				each(fromClient(r))
+			}
+		})
+		if behind && len(left) == 0 && ctx.Err() == nil {
+			caughtUp()
+		}
+	}
+	return nil
+}
+
+// toRead returns the ends of the partitions that hold something.
+func (l *Log) toRead(ctx context.Context, topic string) (map[streaming.TopicPartition]int64, error) {
+	for {
+		starts, err := l.StartOffsets(ctx, topic)
+		if err == nil {
+			var ends map[streaming.TopicPartition]int64
+			if ends, err = l.EndOffsets(ctx, topic); err == nil {
+				for tp, end := range ends {
+					if end <= starts[tp] {
+						delete(ends, tp)
+					}
+				}
+				return ends, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(tailPause):
+		}
+	}
+}

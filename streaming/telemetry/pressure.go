@@ -1,0 +1,63 @@
+package telemetry
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// pressure are the collectors of what holds agents back.
+type pressure struct {
+	paused, breaker *prometheus.GaugeVec
+	controlSkipped  *prometheus.CounterVec
+}
+
+func newPressure() pressure {
+	agent := []string{labelAgent}
+	return pressure{
+		paused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "parley_paused",
+			Help: "1 while an operator has paused the agent: no handler is started.",
+		}, agent),
+		breaker: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "parley_breaker_open",
+			Help: "1 while the agent pauses and probes because a handler has said that something it needs is unavailable.",
+		}, agent),
+		controlSkipped: counter("parley_control_skipped_total",
+			"Control records about the agent that cannot be read. What was wanted before stays.", agent, nil),
+	}
+}
+
+func (p pressure) collectors() []prometheus.Collector {
+	return []prometheus.Collector{p.paused, p.breaker, p.controlSkipped}
+}
+
+// Instance is the metrics of one instance of an agent, beside those of its
+// inputs.
+type Instance struct {
+	paused, breaker prometheus.Gauge
+	controlSkipped  prometheus.Counter
+}
+
+// Instance returns the metrics of what holds the agent back, with every series
+// made. The instances in one process share them.
+func (a *Agent) Instance() *Instance {
+	p := a.m.pressure
+	return &Instance{
+		paused:         p.paused.WithLabelValues(a.name),
+		breaker:        p.breaker.WithLabelValues(a.name),
+		controlSkipped: p.controlSkipped.WithLabelValues(a.name),
+	}
+}
+
+// Paused says whether an operator has paused the agent.
+func (i *Instance) Paused(paused bool) { i.paused.Set(flag(paused)) }
+
+// BreakerOpen says whether the agent pauses and probes.
+func (i *Instance) BreakerOpen(open bool) { i.breaker.Set(flag(open)) }
+
+// ControlSkipped counts a control record that cannot be read.
+func (i *Instance) ControlSkipped() { i.controlSkipped.Inc() }
+
+func flag(set bool) float64 {
+	if set {
+		return 1
+	}
+	return 0
+}

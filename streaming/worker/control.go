@@ -1,0 +1,79 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/kafka"
+)
+
+// ControlTopic is the topic of agents as a worker needs it.
+func ControlTopic(ns streaming.Namespace) kafka.TopicSpec {
+	return kafka.TopicSpec{Name: ns.Agents(), Partitions: 1, Compacted: true}
+}
+
+// controlRetry is how long a control record waits while the registry is down.
+const controlRetry = time.Second
+
+// followControl obeys what operators want of the group. No handler is started
+// before what they have said so far has been read.
+func (w *Worker) followControl(ctx context.Context) error {
+	return w.log.Tail(ctx, w.cfg.Namespace.Agents(), func(rec streaming.Record) { w.control(ctx, &rec) }, func() {
+		w.controlled = true
+		w.obey()
+	})
+}
+
+// control takes in one record of the topic of agents. One that cannot be read is
+// skipped, and what was wanted before stays: a mistake of its writer must
+// neither stop an agent nor start it.
+func (w *Worker) control(ctx context.Context, rec *streaming.Record) {
+	c, ok, err := schemas.ParseControl(ctx, w.cfg.Codec, rec)
+	if !ok || c.Group != w.cfg.Group {
+		return
+	}
+	for err != nil {
+		if _, unreadable := schemas.ErrorReason(err); unreadable {
+			w.cfg.Logger.Warn("a control record cannot be read and is skipped", "agent", w.cfg.Agent, "topic", rec.Topic,
+				"partition", rec.Partition, "offset", rec.Offset, "error", err)
+			w.cfg.ObserveAgent.ControlSkipped()
+			return
+		}
+		w.cfg.Logger.Warn("a control record cannot be read yet; tried on", "agent", w.cfg.Agent, "topic", rec.Topic,
+			"partition", rec.Partition, "offset", rec.Offset, "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(controlRetry):
+		}
+		c, _, err = schemas.ParseControl(ctx, w.cfg.Codec, rec)
+	}
+	w.wanted = c
+	if w.controlled {
+		w.obey()
+	}
+}
+
+// obey does what the last control record says.
+func (w *Worker) obey() {
+	paused := w.wanted.Paused
+	if paused != w.paused {
+		what := "resumed by an operator"
+		if paused {
+			what = "paused by an operator: no handler is started"
+		}
+		w.cfg.Logger.Warn(what, "agent", w.cfg.Agent, "group", w.cfg.Group, "by", w.wanted.By, "reason", w.wanted.Reason, "since", w.wanted.Since)
+	}
+	w.paused = paused
+	w.cfg.ObserveAgent.Paused(paused)
+	if paused {
+		w.gate.Close()
+		return
+	}
+	w.gate.Open()
+	for _, o := range w.lanes.open() {
+		o.lane.Wake()
+	}
+}
