@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -24,7 +24,8 @@ type GroupConfig struct {
 
 	// The callbacks run one at a time. Assigned must not block. Revoked may
 	// take its time, within the rebalance timeout, and may commit. Lost may
-	// not commit: somebody else may own the partitions already.
+	// not commit: somebody else may own the partitions already. A partition may
+	// be assigned again right after it was lost.
 	Assigned func([]streaming.TopicPartition)
 	Revoked  func([]streaming.TopicPartition)
 	Lost     func([]streaming.TopicPartition)
@@ -33,23 +34,24 @@ type GroupConfig struct {
 // Member is a member of a consumer group that fetches nothing.
 type Member struct {
 	client *kgo.Client
-	group  string
-	logger *slog.Logger
+	cfg    GroupConfig
+	topics topicIDs
+
+	mu   sync.Mutex
+	id   string                            // the member ID that held is held under
+	held map[streaming.TopicPartition]bool // only the callbacks change it
 }
 
 // Join enters the group.
 func Join(c Config, g GroupConfig) (*Member, error) {
-	logger := c.Logger
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
+	m := &Member{cfg: g, held: make(map[streaming.TopicPartition]bool)}
 	opts := append(c.options(),
 		kgo.ConsumerGroup(g.Group),
 		kgo.ConsumeTopics(g.Topics...),
 		kgo.DisableAutoCommit(),
-		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { call(g.Assigned, m) }),
-		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { call(g.Revoked, m) }),
-		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { call(g.Lost, m) }),
+		kgo.OnPartitionsAssigned(m.assigned),
+		kgo.OnPartitionsRevoked(m.revoked),
+		kgo.OnPartitionsLost(m.lost),
 	)
 	if g.SessionTimeout > 0 {
 		opts = append(opts, kgo.SessionTimeout(g.SessionTimeout))
@@ -65,69 +67,179 @@ func Join(c Config, g GroupConfig) (*Member, error) {
 		return nil, err
 	}
 	cl.PauseFetchTopics(g.Topics...)
-	return &Member{client: cl, group: g.Group, logger: logger}, nil
+	m.client = cl
+	return m, nil
 }
 
-func call(fn func([]streaming.TopicPartition), m map[string][]int32) {
+// The client calls assigned at the end of each rebalance, with what is new, if
+// anything. What a member keeps it is not told: the client compares its new
+// assignment with the old one. It does so, too, where the member was thrown out
+// of the group and has come back under a new ID: its partitions may have had
+// other owners meanwhile, and may be its own again without a word. So what was
+// held under another ID is lost, and what is still assigned then is new.
+//
+// Under one and the same ID nothing that is held can have had another owner,
+// however many generations have passed: a member stays in a group only if it
+// joins each of them and says what it owns, and others get nothing of that
+// before it has said that it gave it up (KIP-429; KIP-848 likewise).
+
+func (m *Member) assigned(_ context.Context, cl *kgo.Client, added map[string][]int32) {
+	tps := partitions(added)
+	id, _ := cl.GroupMetadata()
+	if kept := m.holds(); len(kept) > 0 && !m.is(id) {
+		m.cfg.Lost(kept)
+		tps = append(kept, tps...)
+	}
+	m.mu.Lock()
+	m.id = id
+	for _, tp := range tps {
+		m.held[tp] = true
+	}
+	m.mu.Unlock()
+	if len(tps) > 0 {
+		m.cfg.Assigned(tps)
+	}
+}
+
+func (m *Member) revoked(_ context.Context, cl *kgo.Client, taken map[string][]int32) {
+	tps := partitions(taken)
+	if len(tps) == 0 {
+		return
+	}
+	if id, _ := cl.GroupMetadata(); m.is(id) {
+		m.cfg.Revoked(tps)
+	} else {
+		m.cfg.Lost(tps)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, tp := range tps {
+		delete(m.held, tp)
+	}
+}
+
+func (m *Member) lost(context.Context, *kgo.Client, map[string][]int32) {
+	tps := m.holds()
+	m.mu.Lock()
+	m.id = "" // it may join again under the same one
+	clear(m.held)
+	m.mu.Unlock()
+	if len(tps) > 0 {
+		m.cfg.Lost(tps)
+	}
+}
+
+// is reports whether what is held is held under that member ID.
+func (m *Member) is(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.id == id
+}
+
+func (m *Member) holds() []streaming.TopicPartition {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	var tps []streaming.TopicPartition
-	for topic, partitions := range m {
-		for _, p := range partitions {
+	for tp := range m.held {
+		tps = append(tps, tp)
+	}
+	return tps
+}
+
+func partitions(m map[string][]int32) []streaming.TopicPartition {
+	var tps []streaming.TopicPartition
+	for topic, ps := range m {
+		for _, p := range ps {
 			tps = append(tps, streaming.TopicPartition{Topic: topic, Partition: p})
 		}
 	}
-	if len(tps) > 0 {
-		fn(tps)
-	}
+	return tps
 }
 
-// ErrFenced says that the group has gone on without this member: what it
-// commits is refused until it has joined again.
+// Membership is the group member and generation under which offsets may be
+// committed. In KIP-848 the generation is the member's epoch.
+type Membership struct {
+	Group      string
+	MemberID   string
+	Generation int32
+}
+
+// Membership is the member as the group knows it. The ID is the one that all
+// that is held is held under (rule F4): while the member is in the group under
+// another, and the callbacks have not said yet what is lost by that, there is
+// none and nothing may be committed.
+func (m *Member) Membership() Membership {
+	id, generation := m.client.GroupMetadata()
+	if !m.is(id) {
+		return Membership{Group: m.cfg.Group}
+	}
+	return Membership{Group: m.cfg.Group, MemberID: id, Generation: generation}
+}
+
+// ErrFenced says that the group has gone on without this member, or that it is
+// about to: what it commits is refused until it knows what it holds.
 var ErrFenced = errors.New("the member is not in the group's current generation")
 
-// Commit commits offsets under the member's generation, and waits.
+// none reports whether there is nothing to commit under. A broker would accept
+// such a commit: no member, no check.
+func (m Membership) none() bool { return m.MemberID == "" || m.Generation < 0 }
+
+// Commit commits offsets under the member's generation, and waits. It does not
+// wait for a rebalance that is under way: until the others have joined the
+// group accepts the former generation.
 func (m *Member) Commit(ctx context.Context, offsets map[streaming.TopicPartition]int64) error {
 	if len(offsets) == 0 {
 		return nil
 	}
-	commit := make(map[string]map[int32]kgo.EpochOffset)
-	for tp, at := range offsets {
-		if commit[tp.Topic] == nil {
-			commit[tp.Topic] = make(map[int32]kgo.EpochOffset)
-		}
-		commit[tp.Topic][tp.Partition] = kgo.EpochOffset{Epoch: -1, Offset: at}
+	member := m.Membership()
+	if member.none() {
+		return ErrFenced
 	}
-	var failed error
-	m.client.CommitOffsetsSync(ctx, commit, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
-		if err != nil {
-			failed = err
-			return
+	ids, err := m.topics.of(ctx, m.client, offsets)
+	if err != nil {
+		return err
+	}
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Group, req.MemberID, req.Generation = member.Group, member.MemberID, member.Generation
+	byTopic := make(map[string]int)
+	for tp, at := range offsets {
+		n, ok := byTopic[tp.Topic]
+		if !ok {
+			n = len(req.Topics)
+			byTopic[tp.Topic] = n
+			topic := kmsg.NewOffsetCommitRequestTopic()
+			topic.Topic, topic.TopicID = tp.Topic, ids[tp.Topic]
+			req.Topics = append(req.Topics, topic)
 		}
-		for _, t := range resp.Topics {
-			for _, p := range t.Partitions {
-				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-					failed = fmt.Errorf("commit %s/%d: %w", t.Topic, p.Partition, err)
-				}
+		p := kmsg.NewOffsetCommitRequestTopicPartition()
+		p.Partition, p.Offset = tp.Partition, at
+		req.Topics[n].Partitions = append(req.Topics[n].Partitions, p)
+	}
+	resp, err := req.RequestWith(ctx, m.client)
+	if err != nil {
+		return fmt.Errorf("commit offsets: %w", err)
+	}
+	for _, topic := range resp.Topics {
+		for _, p := range topic.Partitions {
+			if err == nil {
+				err = kerr.ErrorForCode(p.ErrorCode)
 			}
 		}
-	})
-	switch {
-	case failed == nil:
-		return nil
-	case fenced(failed):
-		return fmt.Errorf("%w: %w", ErrFenced, failed)
 	}
-	return failed
+	switch {
+	case err == nil:
+		return nil
+	case fenced(err):
+		return fmt.Errorf("%w: %w", ErrFenced, err)
+	case errors.Is(err, kerr.UnknownTopicID):
+		m.topics.forget()
+	}
+	return fmt.Errorf("commit offsets: %w", err)
 }
 
 func fenced(err error) bool {
 	return errors.Is(err, kerr.IllegalGeneration) || errors.Is(err, kerr.UnknownMemberID) ||
 		errors.Is(err, kerr.RebalanceInProgress) || errors.Is(err, kerr.StaleMemberEpoch) || errors.Is(err, kerr.FencedMemberEpoch)
-}
-
-// Membership is the member as the group knows it now.
-func (m *Member) Membership() Membership {
-	id, generation := m.client.GroupMetadata()
-	return Membership{Group: m.group, MemberID: id, Generation: generation}
 }
 
 // Leave leaves the group, with Revoked called for what is still owned.

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -26,13 +25,13 @@ type Transactor struct {
 	cfg    Config
 	id     string
 	client *kgo.Client
-	topics map[string][16]byte // topic IDs, for TxnOffsetCommit
+	topics topicIDs
 }
 
 // NewTransactor returns a transactor with that transactional ID, which fences
 // its predecessor of the same ID at the first transaction.
 func NewTransactor(c Config, transactionalID string) (*Transactor, error) {
-	t := &Transactor{cfg: c, id: transactionalID, topics: make(map[string][16]byte)}
+	t := &Transactor{cfg: c, id: transactionalID}
 	return t, t.renew()
 }
 
@@ -52,14 +51,6 @@ func (t *Transactor) renew() error {
 
 // Close ends the producer. A transaction under way is aborted by the broker.
 func (t *Transactor) Close() { t.client.Close() }
-
-// Membership is the group member and generation under which offsets may be
-// committed.
-type Membership struct {
-	Group      string
-	MemberID   string
-	Generation int32
-}
 
 // AbortedError says that nothing of a transaction has become visible.
 type AbortedError struct {
@@ -89,8 +80,8 @@ func (e *UnknownEndError) Unwrap() error { return e.Err }
 // When all is written, valid is asked whether to commit. An error is an
 // AbortedError or an UnknownEndError; after either the next Do works again.
 func (t *Transactor) Do(ctx context.Context, m Membership, commit map[streaming.TopicPartition]int64, recs []*streaming.Record, valid func() bool) ([]int64, error) {
-	if m.MemberID == "" || m.Generation < 0 {
-		return nil, &AbortedError{Err: ErrFenced} // a broker would accept it: no member, no check
+	if m.none() {
+		return nil, &AbortedError{Err: ErrFenced}
 	}
 	if err := t.client.BeginTransaction(); err != nil {
 		return nil, t.abort(ctx, err, nil)
@@ -168,7 +159,8 @@ func fatal(err error) bool {
 // commitOffsets commits under a member's generation. Each topic needs its name
 // and its ID: brokers of different versions ask for one or the other.
 func (t *Transactor) commitOffsets(ctx context.Context, m Membership, commit map[streaming.TopicPartition]int64) error {
-	if err := t.learn(ctx, commit); err != nil {
+	ids, err := t.topics.of(ctx, t.client, commit)
+	if err != nil {
 		return err
 	}
 	id, epoch, err := t.client.ProducerID(ctx)
@@ -184,7 +176,7 @@ func (t *Transactor) commitOffsets(ctx context.Context, m Membership, commit map
 		topic := byTopic[tp.Topic]
 		if topic == nil {
 			rt := kmsg.NewTxnOffsetCommitRequestTopic()
-			rt.Topic, rt.TopicID = tp.Topic, t.topics[tp.Topic]
+			rt.Topic, rt.TopicID = tp.Topic, ids[tp.Topic]
 			topic = &rt
 			byTopic[tp.Topic] = topic
 		}
@@ -212,6 +204,9 @@ func (t *Transactor) commitOffsets(ctx context.Context, m Membership, commit map
 		case fenced(err):
 			return fmt.Errorf("%w: %w", ErrFenced, err)
 		default:
+			if errors.Is(err, kerr.UnknownTopicID) {
+				t.topics.forget()
+			}
 			return fmt.Errorf("commit offsets: %w", err)
 		}
 	}
@@ -224,34 +219,6 @@ func worst(resp *kmsg.TxnOffsetCommitResponse) error {
 				return err
 			}
 		}
-	}
-	return nil
-}
-
-// learn looks up the IDs of topics not yet known.
-func (t *Transactor) learn(ctx context.Context, commit map[streaming.TopicPartition]int64) error {
-	var unknown []string
-	for tp := range commit {
-		if _, ok := t.topics[tp.Topic]; !ok {
-			t.topics[tp.Topic] = [16]byte{}
-			unknown = append(unknown, tp.Topic)
-		}
-	}
-	if len(unknown) == 0 {
-		return nil
-	}
-	details, err := kadm.NewClient(t.client).ListTopics(ctx, unknown...)
-	for _, topic := range unknown {
-		d, ok := details[topic]
-		if err != nil || !ok || d.Err != nil {
-			delete(t.topics, topic)
-			err = errors.Join(err, d.Err)
-			continue
-		}
-		t.topics[topic] = d.ID
-	}
-	if err != nil {
-		return fmt.Errorf("describe topics: %w", err)
 	}
 	return nil
 }

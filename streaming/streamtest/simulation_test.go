@@ -159,6 +159,7 @@ func TestSeedsThatFoundDefects(t *testing.T) {
 		20741: "lanes that were lost while they drained were committed after the member had joined again",
 		30194: "a partition was given up while a stop was still draining it",
 		30927: "a claim for a partition that was taken away made its owner's marks void",
+		50099: "a member that was thrown out committed under its new ID for what it had lost",
 	} {
 		t.Run(defect, func(t *testing.T) { streamtest.Simulate(t, seed, world(seed, *traces)) })
 	}
