@@ -28,6 +28,7 @@ const (
 type broker struct {
 	container string
 	address   string
+	pid       string // of its process on this machine, once known
 }
 
 func startBroker(ctx context.Context, progress io.Writer) (_ *broker, err error) {

@@ -59,6 +59,7 @@ func copyPeers(o options) []copyPeer {
 type copied struct {
 	perSecond float64
 	cpu       time.Duration // of this process, for each message; with starting and stopping
+	broker    time.Duration // likewise of the broker's process; 0: not known
 	batch     float64       // records in a transaction; 0: none
 }
 
@@ -99,9 +100,10 @@ func (e *env) copyRound(ctx context.Context, o options, p copyPeer, round int) (
 		}
 		stopProfile = stop
 	}
-	before := cpuTime()
+	before, brokerBefore := cpuTime(), e.broker.cpuTime(ctx)
 	took, err := p.run(ctx, e, job)
 	c.cpu = (cpuTime() - before) / time.Duration(job.messages)
+	c.broker = (e.broker.cpuTime(ctx) - brokerBefore) / time.Duration(job.messages)
 	err = errors.Join(err, stopProfile())
 	if err != nil {
 		return c, err

@@ -28,6 +28,7 @@ const (
 // env is what all peers share: the broker, the schemas, the topics of this run.
 type env struct {
 	brokers   []string
+	broker    *broker // of this run; nil: somebody else's
 	namespace streaming.Namespace
 	client    *kgo.Client
 	admin     *kadm.Client

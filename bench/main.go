@@ -89,18 +89,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	brokers := strings.Split(o.brokers, ",")
+	var own *broker
 	if o.brokers == "" {
 		b, err := startBroker(ctx, stderr)
 		if err != nil {
 			return err
 		}
 		defer b.stop()
-		brokers = []string{b.address}
+		own, brokers = b, []string{b.address}
 	}
 	e, err := newEnv(ctx, brokers)
 	if err != nil {
 		return err
 	}
+	e.broker = own
 	defer func() { err = errors.Join(err, e.close()) }()
 	r, err := measure(ctx, e, o, stderr)
 	if err != nil {
@@ -145,7 +147,8 @@ func measure(ctx context.Context, e *env, o options, progress io.Writer) (*repor
 				return nil, fmt.Errorf("%s: %w", p.name, err)
 			}
 			r.copied(p.name, c)
-			_, _ = fmt.Fprintf(progress, "round %d: %-28s %9.0f msg/s, %5.1f µs CPU\n", round+1, p.name, c.perSecond, microseconds(c.cpu))
+			_, _ = fmt.Fprintf(progress, "round %d: %-28s %9.0f msg/s, %5.1f µs CPU, %5.1f µs the broker's\n",
+				round+1, p.name, c.perSecond, microseconds(c.cpu), microseconds(c.broker))
 		}
 		for _, p := range askPeers() {
 			if !o.wants(p.name) {

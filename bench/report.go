@@ -42,10 +42,12 @@ type copyRow struct {
 	Median    float64   `json:"median_per_second"`
 	CPU       float64   `json:"cpu_us_per_message"`
 	CPUs      []float64 `json:"cpu_us_per_message_by_round"`
+	Broker    float64   `json:"broker_cpu_us_per_message,omitempty"`
 	Batch     float64   `json:"records_per_transaction,omitempty"`
 	Ratios    []ratio   `json:"ratios,omitempty"`
 
 	batches []float64
+	brokers []float64
 }
 
 // ratio is the median of the rounds' own ratios: both peers of one round had
@@ -126,6 +128,7 @@ func (r *report) copied(name string, c copied) {
 	row.PerSecond = append(row.PerSecond, c.perSecond)
 	row.CPUs = append(row.CPUs, microseconds(c.cpu))
 	row.batches = append(row.batches, c.batch)
+	row.brokers = append(row.brokers, microseconds(c.broker))
 }
 
 func (r *report) asked(name string, took []time.Duration) {
@@ -147,6 +150,7 @@ func (r *report) conclude() {
 		row.Median = median(row.PerSecond)
 		row.CPU = median(row.CPUs)
 		row.Batch = median(row.batches)
+		row.Broker = median(row.brokers)
 	}
 	for _, c := range comparisons {
 		of, to := r.copyRow(c.of), r.copyRow(c.to)
@@ -175,18 +179,22 @@ func (r *report) print(out io.Writer) error {
 		r.Rounds, r.Messages, r.Slow, r.ValueBytes, r.Keys, r.Partitions, r.Batch, r.Seconds)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(r.Copies) > 0 {
-		_, _ = fmt.Fprintln(w, "consume, handle, produce\tmsg/s, median\tlowest\thighest\tclient CPU µs/msg\trecords per transaction\tratio, median")
+		_, _ = fmt.Fprintln(w, "consume, handle, produce\tmsg/s, median\tlowest\thighest\tclient CPU µs/msg\tbroker CPU µs/msg\trecords per transaction\tratio, median")
 	}
 	for _, row := range r.Copies {
 		batch := "-"
 		if row.Batch > 0 {
 			batch = fmt.Sprintf("%.0f", row.Batch)
 		}
+		broker := "-"
+		if row.Broker > 0 {
+			broker = fmt.Sprintf("%.1f", row.Broker)
+		}
 		var ratios []string
 		for _, q := range row.Ratios {
 			ratios = append(ratios, fmt.Sprintf("%.2f × %s", q.Median, q.To))
 		}
-		_, _ = fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.0f\t%.1f\t%s\t%s\n", row.Name, row.Median, slices.Min(row.PerSecond), slices.Max(row.PerSecond), row.CPU, batch, strings.Join(ratios, ", "))
+		_, _ = fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.0f\t%.1f\t%s\t%s\t%s\n", row.Name, row.Median, slices.Min(row.PerSecond), slices.Max(row.PerSecond), row.CPU, broker, batch, strings.Join(ratios, ", "))
 	}
 	if len(r.Latencies) > 0 {
 		_, _ = fmt.Fprintf(w, "\nat %d/s\tp50 ms, median\tp99 ms, median\tp99 ms, lowest\tp99 ms, highest\n", r.Rate)
