@@ -194,7 +194,7 @@ func (p *tailPrinter) follow(log *kafka.Log, ranges []kafka.Range) error {
 		from[r.TopicPartition] = r.To
 	}
 	log.Follow(from)
-	err := log.Read(ctx, func(_ streaming.TopicPartition, recs []streaming.Record) {
+	err := log.Read(ctx, nil, func(_ streaming.TopicPartition, recs []streaming.Record) {
 		for i := range recs {
 			p.print(&recs[i])
 		}

@@ -171,6 +171,8 @@ func NewLog(c Config) (*Log, error) {
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMaxWait(500*time.Millisecond),
+		// A lane takes some thousand records before it is full; what was fetched beyond may have to be fetched again.
+		kgo.FetchMaxPartitionBytes(256<<10),
 		kgo.KeepRetryableFetchErrors(),
 		// While one request is under way the next collects, as marks do: load makes large requests, idleness makes
 		// none wait. With the client's default of several the broker gets them nearly one record each.
@@ -218,32 +220,24 @@ func (l *Log) AppendSync(ctx context.Context, recs ...*streaming.Record) ([]int6
 }
 
 func toClient(rec *streaming.Record) *kgo.Record {
-	r := &kgo.Record{
+	return &kgo.Record{
 		Topic:     rec.Topic,
 		Partition: rec.Partition,
 		Timestamp: rec.Timestamp,
 		Key:       rec.Key,
 		Value:     rec.Value,
-		Headers:   make([]kgo.RecordHeader, len(rec.Headers)),
+		Headers:   headersToClient(rec.Headers),
 	}
-	for i, h := range rec.Headers {
-		r.Headers[i] = kgo.RecordHeader{Key: h.Key, Value: h.Value}
-	}
-	return r
 }
 
 func fromClient(r *kgo.Record) streaming.Record {
-	rec := streaming.Record{
+	return streaming.Record{
 		Topic:     r.Topic,
 		Partition: r.Partition,
 		Offset:    r.Offset,
 		Timestamp: r.Timestamp,
 		Key:       r.Key,
 		Value:     r.Value,
-		Headers:   make([]streaming.Header, len(r.Headers)),
+		Headers:   headersFromClient(r.Headers),
 	}
-	for i, h := range r.Headers {
-		rec.Headers[i] = streaming.Header{Key: h.Key, Value: h.Value}
-	}
-	return rec
 }

@@ -45,9 +45,10 @@ type reader struct {
 }
 
 // Read polls until ctx ends and hands over what was read, one partition at a
-// time and in order. deliver must not block. A partition that cannot be read
-// any more ends Read with its error.
-func (l *Log) Read(ctx context.Context, deliver func(tp streaming.TopicPartition, recs []streaming.Record)) error {
+// time and in order. deliver must not block. Before each poll await, unless it is nil, is called: it
+// may wait until its context ends, while what is fetched stays buffered. A
+// partition that cannot be read any more ends Read with its error.
+func (l *Log) Read(ctx context.Context, await func(context.Context), deliver func(tp streaming.TopicPartition, recs []streaming.Record)) error {
 	r := &l.reader
 	for ctx.Err() == nil {
 		pollCtx, cancel := context.WithCancel(ctx)
@@ -56,6 +57,9 @@ func (l *Log) Read(ctx context.Context, deliver func(tp streaming.TopicPartition
 		r.cancel, r.turn = cancel, turn
 		r.mu.Unlock()
 
+		if await != nil {
+			await(pollCtx)
+		}
 		fetches := r.client.PollRecords(pollCtx, pollRecords)
 		cancel()
 		err := l.handOver(ctx, fetches, deliver)

@@ -259,7 +259,7 @@ func (l *Lane) publish() {
 	l.mu.Lock()
 	l.state = p
 	l.crowded = crowded
-	room := l.full && !crowded && l.queued+p.Pending <= l.cfg.MaxPending/2
+	room := l.full && !crowded && l.queued+p.Pending <= l.cfg.MaxPending*3/4
 	if room {
 		l.full = false
 	}

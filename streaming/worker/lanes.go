@@ -22,6 +22,9 @@ type lanes struct {
 	byTP    map[streaming.TopicPartition]*owned
 	routes  map[streaming.TopicPartition]route // input and retry partitions
 	leaving map[*owned]bool                    // drained now, and still the group's to take away
+
+	room    chan struct{} // some lane has room again
+	waiting []*owned      // full lanes that polling waits for; only its goroutine's
 }
 
 // owned is one lane with what the worker knows about it.
@@ -33,6 +36,7 @@ type owned struct {
 	observer pipeline.Observer
 
 	mu          sync.Mutex    // orders pausing and resuming
+	flow        flow          // guarded by mu
 	open        bool          // guarded by lanes.mu
 	committed   []int64       // per log, as Positions.Commit; guarded by Worker.committing
 	checkpoints []checkpoint  // in the ledger, oldest first; guarded by Worker.committing
@@ -53,6 +57,7 @@ func newLanes(w *Worker) *lanes {
 		byTP:    make(map[streaming.TopicPartition]*owned),
 		routes:  make(map[streaming.TopicPartition]route),
 		leaving: make(map[*owned]bool),
+		room:    make(chan struct{}, 1),
 	}
 }
 
@@ -113,11 +118,7 @@ func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
 		StepBytes: cfg.StepBytes, MessageStepBytes: cfg.MessageStepBytes, HeldStepBytes: cfg.HeldStepBytes,
 		Codec: cfg.Codec, Log: ls.w.log, Atomic: atomically, Loader: ls.w.log, Clock: cfg.Clock,
 		Observer: o.observer, Logger: cfg.Logger, Trace: cfg.Trace, Facts: o.facts,
-		OnRoom: func() {
-			o.mu.Lock()
-			defer o.mu.Unlock()
-			ls.w.log.Resume([]streaming.TopicPartition{tp})
-		},
+		OnRoom: func() { ls.hasRoom(o) },
 		OnStop: func() { ls.w.stopSettled(o) },
 		OnFail: ls.w.fail,
 	})
@@ -162,21 +163,6 @@ func (o *owned) logs() []streaming.TopicPartition {
 		tps = append(tps, streaming.TopicPartition{Topic: t, Partition: o.tp.Partition})
 	}
 	return tps
-}
-
-// deliver hands what was read to its lane.
-func (ls *lanes) deliver(tp streaming.TopicPartition, recs []streaming.Record) {
-	ls.mu.Lock()
-	r, ok := ls.routes[tp]
-	ls.mu.Unlock()
-	if !ok {
-		return
-	}
-	r.owned.mu.Lock()
-	defer r.owned.mu.Unlock()
-	if r.owned.lane.Offer(r.tier, recs) {
-		ls.w.log.Pause([]streaming.TopicPartition{tp})
-	}
 }
 
 // revoked drains lanes and commits what they have settled.

@@ -99,7 +99,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	var background sync.WaitGroup
 	background.Go(func() {
-		if err := log.Read(running, w.lanes.deliver); err != nil {
+		if err := log.Read(running, w.lanes.awaitRoom, w.lanes.deliver); err != nil {
 			w.fail(err)
 		}
 	})
