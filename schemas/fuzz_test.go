@@ -83,6 +83,7 @@ func FuzzPayload(f *testing.F) {
 				t.Fatalf("%v is not fit for JSON: %v", v, err)
 			}
 		}
+		checkEachMark(t, codec, value)
 		for _, into := range []Message{new(everything), new(LedgerEntry)} {
 			err := codec.Decode(ctx, value, into, "")
 			if err != nil {

@@ -63,7 +63,40 @@ func TestMarksRoundTrip(t *testing.T) {
 		if err != nil || len(got) != len(want) || len(want) > 0 && !reflect.DeepEqual(got, want) {
 			t.Fatalf("%+v came back as %+v, %v", want, got, err)
 		}
+		checkEachMark(t, codec, value)
 	})
+}
+
+// checkEachMark holds the quick way to the marks against the other.
+func checkEachMark(t rapid.TB, codec *Codec, value []byte) {
+	t.Helper()
+	want, wantErr := DecodeMarks(context.Background(), codec, value)
+	var got []streaming.Mark
+	err := EachMark(context.Background(), codec, value, func(m *streaming.Mark) { got = append(got, *m) })
+	if (err == nil) != (wantErr == nil) || len(got) != len(want) || len(want) > 0 && !reflect.DeepEqual(got, want) {
+		t.Fatalf("one by one: %+v, %v; at once: %+v, %v", got, err, want, wantErr)
+	}
+}
+
+func TestEachMarkAllocatesNothing(t *testing.T) {
+	codec := NewCodec(NewMemoryRegistry())
+	marks := make([]streaming.Mark, 100)
+	for i := range marks {
+		marks[i] = sampleMarks()[0]
+	}
+	value, err := EncodeMarks(t.Context(), codec, marks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	allocs := testing.AllocsPerRun(100, func() {
+		if err := EachMark(t.Context(), codec, value, func(*streaming.Mark) { n++ }); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n != 101*len(marks) || allocs > 2 { // of the entry, not of its marks
+		t.Errorf("%d marks, %v allocations for %d of them", n, allocs, len(marks))
+	}
 }
 
 // The schema before there were steps. A worker of that version in the same group
@@ -149,6 +182,24 @@ func BenchmarkEncodeMarks(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := EncodeMarks(b.Context(), codec, marks); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkEachMark(b *testing.B) {
+	codec := NewCodec(NewMemoryRegistry())
+	marks := make([]streaming.Mark, 1000)
+	for i := range marks {
+		marks[i] = sampleMarks()[0]
+	}
+	value, err := EncodeMarks(b.Context(), codec, marks)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := EachMark(b.Context(), codec, value, func(*streaming.Mark) {}); err != nil {
 			b.Fatal(err)
 		}
 	}
