@@ -20,7 +20,7 @@ func TestRun(t *testing.T) {
 	var out bytes.Buffer
 	err := run(t.Context(), []string{
 		"-brokers", strings.Join(c.Brokers, ","), "-rounds", "2", "-messages", "2000", "-slow-messages", "100", "-keys", "200",
-		"-rate", "100", "-seconds", "1", "-only", "raw,parley", "-json",
+		"-rate", "100", "-seconds", "1", "-ids", "20000", "-only", "raw,parley", "-json",
 	}, &out, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -28,6 +28,9 @@ func TestRun(t *testing.T) {
 	var r report
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
 		t.Fatal(err)
+	}
+	if r.Ledger == nil || r.Ledger.Rebuild <= 0 || r.Ledger.MiB <= 0 {
+		t.Errorf("no figures of the ledger: %+v", r.Ledger)
 	}
 	if len(r.Copies) != 6 || len(r.Latencies) != 3 {
 		t.Fatalf("the report lacks rows:\n%s", out.String())

@@ -41,6 +41,7 @@ type options struct {
 	batch      int
 	rate       int
 	seconds    int
+	ids        int // of the ledger
 	only       string
 	json       bool
 	cpuprofile string
@@ -58,14 +59,15 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&o.batch, "batch", 5000, "records that a raw peer polls, and so commits, at once")
 	flags.IntVar(&o.rate, "rate", 1000, "requests and retries per second")
 	flags.IntVar(&o.seconds, "seconds", 5, "how long requests and retries are sent for, each round")
+	flags.IntVar(&o.ids, "ids", 1_000_000, "messages that the ledger remembers")
 	flags.StringVar(&o.only, "only", "", "run only what has one of these `words`, comma-separated, in its name")
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	flags.StringVar(&o.cpuprofile, "cpuprofile", "", "write the CPU profile of the last round of Parley at least once to this `file`")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	if o.rounds < 1 || o.messages < 1 || o.slow < 1 || o.slow > o.messages || o.keys < 1 || o.batch < 1 || o.rate < 1 || o.seconds < 1 {
-		return o, errors.New("rounds, messages, keys, batch, rate and seconds are at least 1; slow-messages at most messages")
+	if o.rounds < 1 || o.messages < 1 || o.slow < 1 || o.slow > o.messages || o.keys < 1 || o.batch < 1 || o.rate < 1 || o.seconds < 1 || o.ids < 1 {
+		return o, errors.New("rounds, messages, keys, batch, rate, seconds and ids are at least 1; slow-messages at most messages")
 	}
 	return o, nil
 }
@@ -117,7 +119,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 }
 
 // measure runs all rounds.
-func measure(ctx context.Context, e *env, o options, progress io.Writer) (*report, error) {
+func measure(ctx context.Context, e *env, o options, progress io.Writer) (_ *report, err error) {
 	started := time.Now()
 	if err := e.fill(ctx, streamIn, o.messages, o.keys); err != nil {
 		return nil, err
@@ -169,6 +171,12 @@ func measure(ctx context.Context, e *env, o options, progress io.Writer) (*repor
 			r.late(late)
 			_, _ = fmt.Fprintf(progress, "round %d: %-28s p50 %s p99 %s\n", round+1, nameRetry, quantile(late, 0.5), quantile(late, 0.99))
 		}
+	}
+	if o.wants(nameLedger) {
+		if r.Ledger, err = ledgerRounds(ctx, e, o.ids, o.rounds); err != nil {
+			return nil, fmt.Errorf("%s: %w", nameLedger, err)
+		}
+		_, _ = fmt.Fprintln(progress, r.Ledger)
 	}
 	r.Seconds = time.Since(started).Seconds()
 	r.conclude()

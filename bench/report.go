@@ -33,6 +33,7 @@ type report struct {
 
 	Copies    []*copyRow    `json:"copies"`
 	Latencies []*latencyRow `json:"latencies"`
+	Ledger    *ledgerRow    `json:"ledger,omitempty"`
 }
 
 // copyRow is one peer's throughput.
@@ -201,6 +202,9 @@ func (r *report) print(out io.Writer) error {
 	}
 	for _, row := range r.Latencies {
 		_, _ = fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%.1f\t%.1f\n", row.Name, row.P50, row.P99, slices.Min(row.P99s), slices.Max(row.P99s))
+	}
+	if r.Ledger != nil {
+		_, _ = fmt.Fprintf(w, "\n%s\n", r.Ledger)
 	}
 	return w.Flush()
 }

@@ -14,8 +14,8 @@ func (l *Lane) RecallTier(tier int, rec streaming.Record) {
 }
 
 // RecallMark tells of a mark found at that offset of the ledger before the lane
-// is opened.
-func (l *Lane) RecallMark(m streaming.Mark, offset int64) {
+// is opened. It keeps nothing of m itself.
+func (l *Lane) RecallMark(m *streaming.Mark, offset int64) {
 	switch m.Kind {
 	case streaming.MarkDone:
 		l.steps.drop(m.ID)

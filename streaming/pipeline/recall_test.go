@@ -24,7 +24,7 @@ func TestADeadLetterWithoutAMarkIsMarkedByTheNextOwner(t *testing.T) {
 			}
 		}
 		known, rec := letter("marked", 0)
-		b.lane.RecallMark(streaming.Mark{Kind: streaming.MarkDead, ID: known, Moves: 3}, 1)
+		b.lane.RecallMark(&streaming.Mark{Kind: streaming.MarkDead, ID: known, Moves: 3}, 1)
 		b.lane.RecallDead(rec)
 		lost, rec := letter("unmarked", 1)
 		b.lane.RecallDead(rec)

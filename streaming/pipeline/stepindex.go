@@ -92,7 +92,7 @@ func (x *stepIndex) failed(s *step) {
 
 // recall enters a step found in the ledger. A later one of the same name is the
 // same result, carried forward.
-func (x *stepIndex) recall(m streaming.Mark, offset int64) {
+func (x *stepIndex) recall(m *streaming.Mark, offset int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if s := x.steps[m.ID][m.Step]; s != nil {

@@ -151,7 +151,7 @@ func TestResultsInMemoryAreBounded(t *testing.T) {
 		})
 		id := streaming.HashID("giver", "m")
 		old := streaming.Mark{Kind: streaming.MarkStep, ID: id, Epoch: 1, Step: "b", Result: []byte("old")}
-		b.lane.RecallMark(old, b.mark(old))
+		b.lane.RecallMark(&old, b.mark(old))
 		b.lane.Open(1, 0, []int64{0})
 		b.offer("m")
 		time.Sleep(2 * time.Minute) // of the bubble
@@ -260,16 +260,16 @@ func TestStepsOfADoneMessageAreNotRecalled(t *testing.T) {
 	b := newBench(t, 1000, nil)
 	id := streaming.HashID("giver", "m")
 	step := streaming.Mark{Kind: streaming.MarkStep, ID: id, Epoch: 1, Step: "a", Result: []byte("1")}
-	b.lane.RecallMark(step, 1)
+	b.lane.RecallMark(&step, 1)
 	if b.lane.StepFloor() != 1 {
 		t.Errorf("the ledger may be trimmed below %d", b.lane.StepFloor())
 	}
-	b.lane.RecallMark(step, 5) // carried forward
+	b.lane.RecallMark(&step, 5) // carried forward
 	if b.lane.StepFloor() != 5 {
 		t.Errorf("the ledger may be trimmed below %d", b.lane.StepFloor())
 	}
-	b.lane.RecallMark(streaming.Mark{Kind: streaming.MarkDone, ID: id, Epoch: 1}, 6)
-	b.lane.RecallMark(step, 7) // carried forward while the mark was under way
+	b.lane.RecallMark(&streaming.Mark{Kind: streaming.MarkDone, ID: id, Epoch: 1}, 6)
+	b.lane.RecallMark(&step, 7) // carried forward while the mark was under way
 	if n := len(b.lane.steps.steps); n != 0 {
 		t.Errorf("%d messages have steps", n)
 	}

@@ -117,7 +117,8 @@ func (b *rebuilding) readMarks(ctx context.Context, some []*rebuilt, to func(*re
 		if failed != nil {
 			return
 		}
-		marks, err := schemas.DecodeMarks(ctx, b.w.cfg.Codec, rec.Value)
+		r := byTP[streaming.TopicPartition{Topic: rec.Topic, Partition: rec.Partition}]
+		err := schemas.EachMark(ctx, b.w.cfg.Codec, rec.Value, func(m *streaming.Mark) { r.recall(m, rec.Offset) })
 		if err != nil {
 			if _, bad := schemas.ErrorReason(err); !bad {
 				failed = err
@@ -125,11 +126,6 @@ func (b *rebuilding) readMarks(ctx context.Context, some []*rebuilt, to func(*re
 			}
 			b.w.cfg.Logger.Error("a mark in the ledger cannot be read and is skipped", "topic", rec.Topic,
 				"partition", rec.Partition, "offset", rec.Offset, "error", err)
-			return
-		}
-		r := byTP[streaming.TopicPartition{Topic: rec.Topic, Partition: rec.Partition}]
-		for _, m := range marks {
-			r.recall(m, rec.Offset)
 		}
 	})
 	if failed != nil {
@@ -144,7 +140,7 @@ func (b *rebuilding) readMarks(ctx context.Context, some []*rebuilt, to func(*re
 	return nil
 }
 
-func (r *rebuilt) recall(m streaming.Mark, offset int64) {
+func (r *rebuilt) recall(m *streaming.Mark, offset int64) {
 	if m.Kind == streaming.MarkCheckpoint {
 		r.checkpoint = m.Checkpoint
 		r.checkpoints = append(r.checkpoints, checkpoint{offset: offset, at: m.Time, ends: m.Checkpoint.Ends})
