@@ -20,16 +20,23 @@ var markKinds = [...]string{
 // EncodeMarks returns the value of one ledger record, framed. Times are kept
 // to the millisecond.
 //
-// Steps stand in an array of their own, not among the marks under a new kind: a
-// worker of an older version cannot read a kind it does not know, and would
-// lose the marks beside it.
+// Steps stand in an array of their own, not among the marks under a new kind, and
+// so does what came after them: a worker of an older version cannot read a kind it
+// does not know, and would lose the marks beside it.
 func EncodeMarks(ctx context.Context, codec *Codec, marks []streaming.Mark) ([]byte, error) {
 	var entry LedgerEntry
 	for i := range marks {
-		if m := &marks[i]; m.Kind == streaming.MarkStep {
+		switch m := &marks[i]; m.Kind {
+		case streaming.MarkStep:
 			entry.Steps = append(entry.Steps, LedgerStep{
 				ID: m.ID, Origin: m.Origin, Epoch: m.Epoch, Time: m.Time, Name: m.Step, Result: m.Result,
 			})
+			continue
+		case streaming.MarkBegun:
+			entry.Begun = append(entry.Begun, LedgerBegun{ID: m.ID, Moves: int32(m.Moves), Origin: m.Origin, Epoch: m.Epoch, Time: m.Time})
+			continue
+		case streaming.MarkRelease:
+			entry.Released = append(entry.Released, LedgerRelease{Epoch: m.Epoch, Time: m.Time})
 			continue
 		}
 		var mark LedgerMark
@@ -41,24 +48,32 @@ func EncodeMarks(ctx context.Context, codec *Codec, marks []streaming.Mark) ([]b
 	return codec.Encode(ctx, &entry)
 }
 
-// DecodeMarks returns the marks of one ledger record, steps first. Times are in
-// UTC.
+// DecodeMarks returns the marks of one ledger record: steps and what was begun
+// first, releases last. Times are in UTC.
 func DecodeMarks(ctx context.Context, codec *Codec, value []byte) ([]streaming.Mark, error) {
 	var entry LedgerEntry
 	if err := codec.Decode(ctx, value, &entry, ""); err != nil {
 		return nil, err
 	}
-	marks := make([]streaming.Mark, len(entry.Steps)+len(entry.Marks))
+	marks := make([]streaming.Mark, 0, len(entry.Steps)+len(entry.Begun)+len(entry.Marks)+len(entry.Released))
 	for i := range entry.Steps {
 		s := &entry.Steps[i]
-		marks[i] = streaming.Mark{
+		marks = append(marks, streaming.Mark{
 			Kind: streaming.MarkStep, ID: s.ID, Origin: s.Origin, Epoch: s.Epoch, Time: s.Time, Step: s.Name, Result: s.Result,
-		}
+		})
+	}
+	for i := range entry.Begun {
+		b := &entry.Begun[i]
+		marks = append(marks, streaming.Mark{Kind: streaming.MarkBegun, ID: b.ID, Moves: int(b.Moves), Origin: b.Origin, Epoch: b.Epoch, Time: b.Time})
 	}
 	for i := range entry.Marks {
-		if err := toMark(&marks[len(entry.Steps)+i], &entry.Marks[i]); err != nil {
+		marks = append(marks, streaming.Mark{})
+		if err := toMark(&marks[len(marks)-1], &entry.Marks[i]); err != nil {
 			return nil, &DecodeError{Schema: FullName(entry.Schema()), Problem: fmt.Sprintf("mark %d", i), Err: err}
 		}
+	}
+	for i := range entry.Released {
+		marks = append(marks, streaming.Mark{Kind: streaming.MarkRelease, Epoch: entry.Released[i].Epoch, Time: entry.Released[i].Time})
 	}
 	return marks, nil
 }

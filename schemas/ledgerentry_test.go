@@ -53,8 +53,22 @@ func TestMarksRoundTrip(t *testing.T) {
 			Step: rapid.String().Draw(t, "step"), Result: rapid.SliceOf(rapid.Byte()).Draw(t, "result"),
 		}
 	})
+	at := rapid.Custom(func(t *rapid.T) time.Time {
+		return time.UnixMilli(rapid.Int64Range(-1<<40, 1<<42).Draw(t, "time")).UTC()
+	})
+	begun := rapid.Custom(func(t *rapid.T) streaming.Mark {
+		return streaming.Mark{
+			Kind: streaming.MarkBegun, ID: streaming.HashID("s", rapid.String().Draw(t, "id")), Moves: rapid.IntRange(0, 1<<31-1).Draw(t, "moves"),
+			Origin: offset.Draw(t, "origin"), Epoch: offset.Draw(t, "epoch"), Time: at.Draw(t, "at"),
+		}
+	})
+	release := rapid.Custom(func(t *rapid.T) streaming.Mark {
+		return streaming.Mark{Kind: streaming.MarkRelease, Epoch: offset.Draw(t, "epoch"), Time: at.Draw(t, "at")}
+	})
 	rapid.Check(t, func(t *rapid.T) {
-		want := append(rapid.SliceOf(step).Draw(t, "steps"), rapid.SliceOf(mark).Draw(t, "marks")...)
+		want := append(rapid.SliceOf(step).Draw(t, "steps"), rapid.SliceOf(begun).Draw(t, "begun")...)
+		want = append(want, rapid.SliceOf(mark).Draw(t, "marks")...)
+		want = append(want, rapid.SliceOf(release).Draw(t, "released")...)
 		value, err := EncodeMarks(ctx, codec, want)
 		if err != nil {
 			t.Fatal(err)

@@ -136,16 +136,40 @@ type LedgerStep struct {
 	Result []byte `avro:"result"`
 }
 
+// LedgerBegun is written before a message in doubt is handed to its handler, which may kill its process.
+type LedgerBegun struct {
+	// Idempotency key of the message.
+	ID [16]byte `avro:"id"`
+	// Moves between topics of the copy that is handed over.
+	Moves int32 `avro:"moves"`
+	// Offset of the record in the input topic.
+	Origin int64 `avro:"origin"`
+	// As in LedgerMark.
+	Epoch int64     `avro:"epoch"`
+	Time  time.Time `avro:"time"`
+}
+
+// LedgerRelease is the last that an owner writes: no handler of it runs any more.
+type LedgerRelease struct {
+	// As in LedgerMark.
+	Epoch int64     `avro:"epoch"`
+	Time  time.Time `avro:"time"`
+}
+
 // LedgerEntry is one record of a ledger topic, the marks of one batch.
 type LedgerEntry struct {
 	Marks []LedgerMark `avro:"marks"`
 	// Results of handlers' steps. An older reader leaves them out and still reads the marks.
 	Steps []LedgerStep `avro:"steps"`
+	// Attempts begun in doubt, and left out by an older reader as steps are.
+	Begun []LedgerBegun `avro:"begun"`
+	// Owners that have stopped cleanly.
+	Released []LedgerRelease `avro:"released"`
 }
 
 var schemaLedgerEntry = func() avro.Schema {
 	// A cache of its own: another version of a nested type may be in the process.
-	schema, err := avro.ParseWithCache(`{"name":"parley.LedgerEntry","doc":"LedgerEntry is one record of a ledger topic, the marks of one batch.","type":"record","fields":[{"name":"marks","type":{"type":"array","items":{"name":"parley.LedgerMark","doc":"LedgerMark says what became of a message or of a lane.","type":"record","fields":[{"name":"kind","type":{"name":"parley.LedgerMarkKind","type":"enum","symbols":["DONE","DEAD","CLAIM","CHECKPOINT"]}},{"name":"id","doc":"Idempotency key of the message.","type":{"name":"parley.MessageKey","type":"fixed","size":16}},{"name":"moves","doc":"Moves between topics of the copy that the mark ends.","type":"int"},{"name":"attempts","doc":"Handler attempts so far.","type":"int"},{"name":"log","doc":"The topic of the copy that the mark ends, empty for the input topic.","type":"string"},{"name":"offset","doc":"Offset of the copy in its log.","type":"long"},{"name":"origin","doc":"Offset of the record in the input topic.","type":"long"},{"name":"epoch","doc":"Offset of the owner's claim in the ledger partition.","type":"long"},{"name":"time","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"checkpoint","type":["null",{"name":"parley.LedgerCheckpoint","doc":"LedgerCheckpoint is a copy of a lane's offsets by topic.","type":"record","fields":[{"name":"ends","doc":"The next offset to be read, or written for the dead-letter topic.","type":{"type":"map","values":"long"}},{"name":"committed","doc":"The group's committed offset.","type":{"type":"map","values":"long"}}]}],"default":null}]}}},{"name":"steps","doc":"Results of handlers' steps. An older reader leaves them out and still reads the marks.","type":{"type":"array","items":{"name":"parley.LedgerStep","doc":"LedgerStep is the stored result of one step of a handler.","type":"record","fields":[{"name":"id","doc":"Idempotency key of the message.","type":"parley.MessageKey"},{"name":"origin","doc":"Offset of the record in the input topic.","type":"long"},{"name":"epoch","doc":"As in LedgerMark.","type":"long"},{"name":"time","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"name","doc":"The step's name, unique in its message.","type":"string"},{"name":"result","doc":"As the handler's platform encoded it.","type":"bytes"}]}},"default":[]}]}`, "", &avro.SchemaCache{})
+	schema, err := avro.ParseWithCache(`{"name":"parley.LedgerEntry","doc":"LedgerEntry is one record of a ledger topic, the marks of one batch.","type":"record","fields":[{"name":"marks","type":{"type":"array","items":{"name":"parley.LedgerMark","doc":"LedgerMark says what became of a message or of a lane.","type":"record","fields":[{"name":"kind","type":{"name":"parley.LedgerMarkKind","type":"enum","symbols":["DONE","DEAD","CLAIM","CHECKPOINT"]}},{"name":"id","doc":"Idempotency key of the message.","type":{"name":"parley.MessageKey","type":"fixed","size":16}},{"name":"moves","doc":"Moves between topics of the copy that the mark ends.","type":"int"},{"name":"attempts","doc":"Handler attempts so far.","type":"int"},{"name":"log","doc":"The topic of the copy that the mark ends, empty for the input topic.","type":"string"},{"name":"offset","doc":"Offset of the copy in its log.","type":"long"},{"name":"origin","doc":"Offset of the record in the input topic.","type":"long"},{"name":"epoch","doc":"Offset of the owner's claim in the ledger partition.","type":"long"},{"name":"time","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"checkpoint","type":["null",{"name":"parley.LedgerCheckpoint","doc":"LedgerCheckpoint is a copy of a lane's offsets by topic.","type":"record","fields":[{"name":"ends","doc":"The next offset to be read, or written for the dead-letter topic.","type":{"type":"map","values":"long"}},{"name":"committed","doc":"The group's committed offset.","type":{"type":"map","values":"long"}}]}],"default":null}]}}},{"name":"steps","doc":"Results of handlers' steps. An older reader leaves them out and still reads the marks.","type":{"type":"array","items":{"name":"parley.LedgerStep","doc":"LedgerStep is the stored result of one step of a handler.","type":"record","fields":[{"name":"id","doc":"Idempotency key of the message.","type":"parley.MessageKey"},{"name":"origin","doc":"Offset of the record in the input topic.","type":"long"},{"name":"epoch","doc":"As in LedgerMark.","type":"long"},{"name":"time","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"name","doc":"The step's name, unique in its message.","type":"string"},{"name":"result","doc":"As the handler's platform encoded it.","type":"bytes"}]}},"default":[]},{"name":"begun","doc":"Attempts begun in doubt, and left out by an older reader as steps are.","type":{"type":"array","items":{"name":"parley.LedgerBegun","doc":"LedgerBegun is written before a message in doubt is handed to its handler, which may kill its process.","type":"record","fields":[{"name":"id","doc":"Idempotency key of the message.","type":"parley.MessageKey"},{"name":"moves","doc":"Moves between topics of the copy that is handed over.","type":"int"},{"name":"origin","doc":"Offset of the record in the input topic.","type":"long"},{"name":"epoch","doc":"As in LedgerMark.","type":"long"},{"name":"time","type":{"type":"long","logicalType":"timestamp-millis"}}]}},"default":[]},{"name":"released","doc":"Owners that have stopped cleanly.","type":{"type":"array","items":{"name":"parley.LedgerRelease","doc":"LedgerRelease is the last that an owner writes: no handler of it runs any more.","type":"record","fields":[{"name":"epoch","doc":"As in LedgerMark.","type":"long"},{"name":"time","type":{"type":"long","logicalType":"timestamp-millis"}}]}},"default":[]}]}`, "", &avro.SchemaCache{})
 	if err != nil {
 		panic(err)
 	}

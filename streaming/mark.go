@@ -37,6 +37,8 @@ const (
 	MarkClaim                          // a new owner of the lane reads the ledger up to its claim
 	MarkCheckpoint                     // Mark.Checkpoint says how far the logs had come
 	MarkStep                           // Mark.Result is the result of the message's step of that name
+	MarkBegun                          // the copy of that many moves is about to be handled, in doubt of its handler
+	MarkRelease                        // the owner of that epoch has stopped cleanly
 )
 
 // Mark is one entry of a ledger partition. Log names the log that holds the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
@@ -32,6 +33,7 @@ type Config struct {
 	HandlerTimeout time.Duration // 0: none
 	Breaker        *Breaker      // shared by the lanes of an agent
 	Gate           *Gate         // shared by the lanes of a worker
+	Alone          *Alone        // shared by the lanes of a worker
 	MaxPending     int           // unsettled input records at which Offer says full
 	MaxHeld        int           // values kept in memory for copies that wait in tiers
 	MaxWaiting     int           // copies that wait in tiers at which the input topic pauses; 0: no bound
@@ -72,6 +74,8 @@ type Lane struct {
 	cancel  context.CancelFunc
 	done    chan struct{}
 
+	active atomic.Bool // it starts handlers or has some running
+
 	mu      sync.Mutex
 	events  []func()
 	wake    chan struct{}
@@ -95,6 +99,8 @@ type Lane struct {
 	deadEnd  int64
 	opened   time.Time
 
+	doubt    *doubt           // nil: the former owner has stopped cleanly
+	released bool             // the last mark of a lane that closes is acknowledged
 	told     bool             // that the index of waiting copies is full
 	carrying bool             // steps are being carried forward
 	unmarked []streaming.Mark // of dead letters that were recalled without one
@@ -120,6 +126,7 @@ func NewLane(ctx context.Context, cfg Config) *Lane {
 		cfg:     cfg,
 		machine: lane.New(len(cfg.Tiers), cfg.Facts),
 		steps:   newStepIndex(cfg.HeldStepBytes),
+		doubt:   newDoubt(),
 		done:    make(chan struct{}),
 		wake:    make(chan struct{}, 1),
 		// There are as many runners as attempts under way: sending hardly waits.

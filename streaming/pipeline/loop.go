@@ -19,6 +19,8 @@ func (l *Lane) loop() {
 	defer func() {
 		l.cfg.Observer.InFlight(-l.machine.Unsettled(lane.Input))
 		l.cfg.Observer.LaneClosed(l.cfg.Partition)
+		l.active.Store(false)
+		l.cfg.Alone.leave(l)
 	}()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -33,11 +35,13 @@ func (l *Lane) loop() {
 		for _, event := range events {
 			event()
 		}
+		l.active.Store(true)
 		l.decide()
 		l.flush()
+		l.rest()
 		l.cfg.Facts.Evict(l.machine.Waits)
 		l.publish()
-		if l.closing && l.running == 0 && l.appends == 0 && len(l.staged) == 0 && l.quiet() {
+		if l.closing && l.drained() {
 			return
 		}
 		wait := time.Hour
@@ -101,7 +105,7 @@ func (l *Lane) decide() {
 	}
 	now := l.cfg.Clock.Now()
 	for !l.closing {
-		d := l.machine.Next(now, l.running < l.cfg.Parallel && l.cfg.Breaker.Ready(now) && l.cfg.Gate.isOpen())
+		d := l.machine.Next(now, l.room(now))
 		switch d.Action {
 		case lane.None:
 			return
@@ -160,6 +164,15 @@ func (l *Lane) acknowledge(c *lane.Copy, m *message, now time.Time) {
 }
 
 func (l *Lane) run(c *lane.Copy, m *message) {
+	if l.doubt != nil {
+		l.begin(c, m)
+		return
+	}
+	l.handle(c, m)
+}
+
+// handle gives a message to a runner.
+func (l *Lane) handle(c *lane.Copy, m *message) {
 	l.running++
 	l.cfg.Breaker.Started(l.cfg.Clock.Now())
 	if l.running > l.runners {

@@ -16,6 +16,7 @@ func (l *Lane) RecallTier(tier int, rec streaming.Record) {
 // RecallMark tells of a mark found at that offset of the ledger before the lane
 // is opened. It keeps nothing of m itself.
 func (l *Lane) RecallMark(m *streaming.Mark, offset int64) {
+	l.doubt.recall(m, offset)
 	switch m.Kind {
 	case streaming.MarkDone:
 		l.steps.drop(m.ID)
@@ -62,6 +63,8 @@ func (l *Lane) Open(epoch, input int64, tiers []int64) {
 		l.conclude(&conclusion{mark: &mark, settled: func([]int64, int64) {}})
 	}
 	l.unmarked = nil
+	l.doubt = l.doubt.opened(l.cfg.Parallel)
+	l.cfg.Alone.join(l)
 	l.publish()
 	go l.loop()
 }

@@ -28,6 +28,7 @@ func (l *Lane) settle(c *lane.Copy, m *message, a attempted) {
 	case errors.As(a.err, &unavailable):
 		until := l.cfg.Breaker.Unavailable(l.cfg.Clock.Now())
 		l.cfg.Logger.Warn("the agent pauses", "agent", l.cfg.Agent, "until", until, "error", a.err)
+		l.cameBack(c)
 		l.machine.Later(c, until)
 	default:
 		l.cfg.Breaker.Available()

@@ -113,7 +113,7 @@ func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
 		Topic: tp.Topic, Partition: tp.Partition, Inbox: in.inbox,
 		Tiers: in.tiers, DeadLetterTopic: in.dead, LedgerTopic: in.ledger,
 		Handlers: ls.w.handlers(in), Policy: cfg.Retry, Parallel: cfg.Parallel, HandlerTimeout: cfg.HandlerTimeout,
-		Breaker: ls.w.breaker, Gate: ls.w.gate, MaxPending: cfg.MaxPending, MaxHeld: cfg.MaxHeld,
+		Breaker: ls.w.breaker, Gate: ls.w.gate, Alone: ls.w.alone, MaxPending: cfg.MaxPending, MaxHeld: cfg.MaxHeld,
 		MaxWaiting: cfg.MaxWaiting, Unordered: cfg.Unordered,
 		StepBytes: cfg.StepBytes, MessageStepBytes: cfg.MessageStepBytes, HeldStepBytes: cfg.HeldStepBytes,
 		Codec: cfg.Codec, Log: ls.w.log, Atomic: atomically, Loader: ls.w.log, Clock: cfg.Clock,

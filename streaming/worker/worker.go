@@ -27,6 +27,7 @@ type Worker struct {
 	wanted     schemas.Control
 	paused     bool // as last obeyed
 	controlled bool // all that was said before the start has been read
+	alone      *pipeline.Alone
 
 	log          *kafka.Log
 	member       *kafka.Member
@@ -51,6 +52,7 @@ func New(cfg Config) (*Worker, error) {
 		inputs:  make(map[string]input),
 		breaker: new(pipeline.Breaker),
 		gate:    new(pipeline.Gate),
+		alone:   new(pipeline.Alone),
 		failed:  make(chan error, 1),
 		stopped: make(chan struct{}),
 		ready:   make(chan struct{}),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,7 +20,13 @@ import (
 	"github.com/seed-c9b6dc07/parley/streaming/worker"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if args := os.Getenv(crashing); args != "" {
+		fmt.Fprintln(os.Stderr, crashingProcess(args))
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // seen counts what a handler was given, by message ID.
 type seen struct {
