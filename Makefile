@@ -44,6 +44,9 @@ simulate: ## SEEDS=200 new simulations; prints the first seed, which replays the
 mutants: ## every seeded defect against the simulation's checkers: takes minutes
 	go test ./streaming/streamtest -count=1 -v -timeout 60m -run Mutants -sample 0
 
+freezes: ## 200 workers frozen in mid-handler past their session and woken, on real Kafka (some minutes); FREEZES=n
+	go test -tags integration -count=1 -timeout 20m -v -run TestFrozenInMidHandler ./integration -freezes $(or $(FREEZES),200) -freeze-cells 8
+
 bench: ## Parley beside its peers on real Kafka; BENCHFLAGS='-rounds 3 -messages 100000 -json -brokers host:port'
 	cd bench && go build -o ../bin/bench . && ../bin/bench $(BENCHFLAGS)
 

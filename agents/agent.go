@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/kafka"
 	"github.com/seed-c9b6dc07/parley/streaming/retry"
 )
 
@@ -26,6 +27,10 @@ type Config struct {
 	MessageStepBytes int           // limit of all step results of one message; default 1 MiB
 	ExactlyOnce      bool          // Kafka transactions, see worker.Config; default: at least once
 	Instance         string        // with ExactlyOnce: this process slot's stable name; default random
+
+	// GroupProtocol is Kafka's group.protocol: classic, the default, or consumer
+	// (KIP-848, Kafka 4.0 or later), with which the brokers set the session timeout.
+	GroupProtocol kafka.GroupProtocol
 }
 
 // Agent is a name with typed handlers. Add handlers with On, then run it with

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-c9b6dc07/parley/agents/quake"
 	"github.com/seed-c9b6dc07/parley/streaming/embedded"
+	"github.com/seed-c9b6dc07/parley/streaming/kafka"
 	"github.com/seed-c9b6dc07/parley/streaming/retry"
 	"github.com/seed-c9b6dc07/parley/streaming/telemetry"
 )
@@ -34,6 +35,7 @@ type demoFlags struct {
 	malformed   int
 	tiers       []time.Duration
 	partitions  int32
+	protocol    string
 	json        bool
 	metricsOut  string
 	metricsAddr string
@@ -78,6 +80,7 @@ it runs on a Kafka cluster; then --data names no broker's folder, only one where
 	flags.IntVar(&f.malformed, "malformed", 12, "records sent that break the contract")
 	flags.DurationSliceVar(&f.tiers, "tiers", []time.Duration{250 * time.Millisecond, time.Second}, "delays of the retry topics, shortest first")
 	flags.Int32Var(&f.partitions, "partitions", 3, "of topics that do not exist yet")
+	flags.StringVar(&f.protocol, "group-protocol", string(kafka.ProtocolClassic), "of the agents' consumer groups: classic or consumer")
 	flags.BoolVar(&f.json, "json", false, "end with one JSON object instead of the table")
 	flags.StringVar(&f.metricsOut, "metrics-out", "", "keep the last metrics in this file")
 	flags.StringVar(&f.metricsAddr, "metrics-addr", "", "serve /metrics, /healthz and /readyz on this host:port")
@@ -95,6 +98,9 @@ func (f *demoFlags) validate() error {
 	}
 	if f.partitions < 1 {
 		errs = append(errs, fmt.Errorf("--partitions is %d: at least 1 is needed", f.partitions))
+	}
+	if f.protocol != string(kafka.ProtocolClassic) && f.protocol != string(kafka.ProtocolConsumer) {
+		errs = append(errs, fmt.Errorf("--group-protocol is %q: use classic or consumer", f.protocol))
 	}
 	if err := f.policy().Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("--tiers: %w", err))

@@ -130,7 +130,7 @@ func (d *demo) effects() string {
 
 // connect makes sure of all topics before anything is written to them.
 func (d *demo) connect(ctx context.Context) error {
-	cfg := agents.Config{Retry: d.flags.policy(), LedgerWindow: ledgerWindow}
+	cfg := agents.Config{Retry: d.flags.policy(), LedgerWindow: ledgerWindow, GroupProtocol: kafka.GroupProtocol(d.flags.protocol)}
 	platform, err := agents.Connect(ctx, agents.PlatformConfig{
 		Brokers: d.brokers, Registry: d.registry, Register: true, Partitions: d.flags.partitions,
 		Metrics: d.metrics, Logger: d.logger,

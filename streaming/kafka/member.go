@@ -14,13 +14,33 @@ import (
 	"github.com/seed-c9b6dc07/parley/streaming"
 )
 
+// GroupProtocol is how the members of a group share its partitions: Kafka's
+// group.protocol. With either, a rebalance moves single partitions, and all
+// others go on. A group changes from one to the other member by member.
+type GroupProtocol string
+
+const (
+	// ProtocolClassic lets a member of the group share them out.
+	ProtocolClassic GroupProtocol = "classic"
+	// ProtocolConsumer lets the coordinator share them out (KIP-848, Kafka 4.0 or
+	// later; from 4.3 on, or a commit may be refused while the group moves, and is
+	// tried again). A member that is slow to join holds nobody up. Where the
+	// brokers do not have it, the member falls back to classic.
+	ProtocolConsumer GroupProtocol = "consumer"
+)
+
 // GroupConfig is a worker's place in its consumer group.
 type GroupConfig struct {
-	Group            string
-	Topics           []string // the input topics
+	Group    string
+	Protocol GroupProtocol // default: classic
+	Topics   []string      // the input topics
+
+	// With the consumer protocol session timeout and heartbeat are the brokers' to
+	// set, for all groups (group.consumer.session.timeout.ms) or for one
+	// (consumer.session.timeout.ms).
 	SessionTimeout   time.Duration
+	Heartbeat        time.Duration // default 3 s, or a third of the session timeout
 	RebalanceTimeout time.Duration
-	Heartbeat        time.Duration
 
 	// The callbacks run one at a time. Assigned must not block. Revoked may
 	// take its time, within the rebalance timeout, and may commit. Lost may
@@ -42,6 +62,8 @@ type Member struct {
 	held map[streaming.TopicPartition]bool // only the callbacks change it
 }
 
+const defaultHeartbeat = 3 * time.Second
+
 // Join enters the group.
 func Join(c Config, g GroupConfig) (*Member, error) {
 	m := &Member{cfg: g, held: make(map[streaming.TopicPartition]bool)}
@@ -53,11 +75,17 @@ func Join(c Config, g GroupConfig) (*Member, error) {
 		kgo.OnPartitionsRevoked(m.revoked),
 		kgo.OnPartitionsLost(m.lost),
 	)
+	if g.Protocol == ProtocolConsumer {
+		opts = append(opts, kgo.ServerSideBalancer()) // the client's default balancer makes it the uniform assignor
+	}
 	if g.SessionTimeout > 0 {
 		opts = append(opts, kgo.SessionTimeout(g.SessionTimeout))
 	}
 	if g.RebalanceTimeout > 0 {
 		opts = append(opts, kgo.RebalanceTimeout(g.RebalanceTimeout))
+	}
+	if g.Heartbeat == 0 && g.SessionTimeout > 0 {
+		g.Heartbeat = min(defaultHeartbeat, g.SessionTimeout/3)
 	}
 	if g.Heartbeat > 0 {
 		opts = append(opts, kgo.HeartbeatInterval(g.Heartbeat))
@@ -215,16 +243,14 @@ func (m *Member) Commit(ctx context.Context, offsets map[streaming.TopicPartitio
 		p.Partition, p.Offset = tp.Partition, at
 		req.Topics[n].Partitions = append(req.Topics[n].Partitions, p)
 	}
-	resp, err := req.RequestWith(ctx, m.client)
-	if err != nil {
-		return fmt.Errorf("commit offsets: %w", err)
-	}
-	for _, topic := range resp.Topics {
-		for _, p := range topic.Partitions {
-			if err == nil {
-				err = kerr.ErrorForCode(p.ErrorCode)
-			}
+	err = m.send(ctx, req)
+	for errors.Is(err, kerr.StaleMemberEpoch) { // it was the former epoch: a heartbeat has brought the next meanwhile
+		next := m.Membership()
+		if next.none() || next.Generation == req.Generation {
+			break
 		}
+		req.MemberID, req.Generation = next.MemberID, next.Generation
+		err = m.send(ctx, req)
 	}
 	switch {
 	case err == nil:
@@ -235,6 +261,21 @@ func (m *Member) Commit(ctx context.Context, offsets map[streaming.TopicPartitio
 		m.topics.forget()
 	}
 	return fmt.Errorf("commit offsets: %w", err)
+}
+
+func (m *Member) send(ctx context.Context, req *kmsg.OffsetCommitRequest) error {
+	resp, err := req.RequestWith(ctx, m.client)
+	if err != nil {
+		return err
+	}
+	for _, topic := range resp.Topics {
+		for _, p := range topic.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func fenced(err error) bool {

@@ -208,7 +208,11 @@ func (m *simulator) simulate() error {
 func (m *simulator) open() error {
 	var err error
 	m.closing = make(chan struct{})
-	m.fake, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(9092), kfake.ListenFn(m.network.Listen))
+	m.fake, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(9092), kfake.ListenFn(m.network.Listen),
+		kfake.BrokerConfigs(map[string]string{ // of groups with the consumer protocol
+			"group.consumer.session.timeout.ms":    fmt.Sprint(sessionTimeout.Milliseconds()),
+			"group.consumer.heartbeat.interval.ms": "3000",
+		}))
 	if err != nil {
 		return err
 	}
@@ -273,7 +277,7 @@ func (m *simulator) configure(a *agent, c *Cluster) (worker.Config, error) {
 	if cfg.Codec == nil {
 		cfg.Codec = schemas.NewCodec(c.Schemas)
 	}
-	if cfg.SessionTimeout == 0 {
+	if cfg.SessionTimeout == 0 && cfg.GroupProtocol != kafka.ProtocolConsumer {
 		cfg.SessionTimeout = sessionTimeout
 	}
 	if cfg.RebalanceTimeout == 0 {

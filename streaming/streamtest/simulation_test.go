@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-c9b6dc07/parley/agents"
 	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming/kafka"
 	"github.com/seed-c9b6dc07/parley/streaming/retry"
 	"github.com/seed-c9b6dc07/parley/streaming/streamtest"
 	"github.com/seed-c9b6dc07/parley/streaming/worker"
@@ -90,7 +91,7 @@ func config(seed uint64, name string, exactlyOnce bool, pass func(*agents.Messag
 			return worker.Config{}, err
 		}
 		a := agents.New(name, agents.Config{
-			ExactlyOnce: exactlyOnce,
+			ExactlyOnce: exactlyOnce, GroupProtocol: protocol(seed),
 			Retry:       retry.Policy{Tiers: []time.Duration{time.Second, 4 * time.Second}, Attempts: 3},
 		})
 		agents.On(a, func(ctx context.Context, m *agents.Message[schemas.ErrorReply]) error {
@@ -101,6 +102,14 @@ func config(seed uint64, name string, exactlyOnce bool, pass func(*agents.Messag
 		})
 		return p.WorkerConfig(a)
 	}
+}
+
+// protocol gives two seeds of seven the consumer group protocol.
+func protocol(seed uint64) kafka.GroupProtocol {
+	if r := seed % 7; r == 4 || r == 6 {
+		return kafka.ProtocolConsumer
+	}
+	return kafka.ProtocolClassic
 }
 
 // trouble is how a message fares, by its ID: the same at each run.

@@ -67,8 +67,9 @@ type Config struct {
 	Replication     int16
 	CheckTopicsOnly bool
 
-	SessionTimeout   time.Duration // default: the client's, 45 s
-	RebalanceTimeout time.Duration // default: the client's, 60 s
+	GroupProtocol    kafka.GroupProtocol // default: classic
+	SessionTimeout   time.Duration       // default: the client's, 45 s; with the consumer protocol the brokers'
+	RebalanceTimeout time.Duration       // default 60 s; above DrainTimeout
 
 	// Observe returns the observer of one input topic. Default: none.
 	Observe func(topic string) pipeline.Observer
@@ -96,6 +97,8 @@ func (c Config) withDefaults() Config {
 	c.StepBytes = or(c.StepBytes, 64<<10)
 	c.MessageStepBytes = or(c.MessageStepBytes, 1<<20)
 	c.HeldStepBytes = or(c.HeldStepBytes, 16<<20)
+	c.GroupProtocol = or(c.GroupProtocol, kafka.ProtocolClassic)
+	c.RebalanceTimeout = or(c.RebalanceTimeout, time.Minute)
 	c.Partitions = or(c.Partitions, 6)
 	c.Replication = or(c.Replication, -1)
 	if c.Observe == nil {
@@ -149,6 +152,19 @@ func (c Config) Validate() error {
 	}
 	if c.Codec == nil {
 		errs = append(errs, errors.New("no codec"))
+	}
+	switch c.GroupProtocol {
+	case kafka.ProtocolClassic:
+	case kafka.ProtocolConsumer:
+		if c.SessionTimeout != 0 {
+			errs = append(errs, errors.New("session timeout: with the consumer group protocol the brokers set it; configure consumer.session.timeout.ms of the group there"))
+		}
+	default:
+		errs = append(errs, fmt.Errorf("group protocol %q: use classic or consumer", c.GroupProtocol))
+	}
+	if c.DrainTimeout >= c.RebalanceTimeout {
+		errs = append(errs, fmt.Errorf("a drain timeout of %s must be below the rebalance timeout of %s: the group throws out who takes longer to give a partition up",
+			c.DrainTimeout, c.RebalanceTimeout))
 	}
 	errs = append(errs, c.Retry.Validate())
 	return errors.Join(errs...)

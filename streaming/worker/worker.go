@@ -231,6 +231,7 @@ func (w *Worker) join() (*kafka.Member, error) {
 	}
 	m, err := kafka.Join(w.cfg.Kafka, kafka.GroupConfig{
 		Group:            w.cfg.Group,
+		Protocol:         w.cfg.GroupProtocol,
 		Topics:           topics,
 		SessionTimeout:   w.cfg.SessionTimeout,
 		RebalanceTimeout: w.cfg.RebalanceTimeout,

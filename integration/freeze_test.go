@@ -1,0 +1,156 @@
+//go:build integration
+
+package integration
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-c9b6dc07/parley/agents"
+	"github.com/seed-c9b6dc07/parley/integration/internal/cluster"
+	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming/embedded"
+	"github.com/seed-c9b6dc07/parley/streaming/kafka"
+	"github.com/seed-c9b6dc07/parley/streaming/retry"
+)
+
+var (
+	freezes     = flag.Int("freezes", 12, "workers that are frozen in mid-handler and woken after another has taken over")
+	freezeCells = flag.Int("freeze-cells", 4, "how many of these at once")
+	freezeSeed  = flag.Uint64("freeze-seed", 0, "seed of the freezes; 0: a new one")
+)
+
+// holderVariable makes the test binary a worker process whose handlers take
+// their time and cannot be interrupted.
+const holderVariable = "PARLEY_TEST_HOLDER"
+
+// freezeSession is the session timeout of the workers that are frozen.
+const freezeSession = 2 * time.Second
+
+// freezeBroker lets sessions be that short, and ends what a frozen worker has
+// left open soon after.
+var freezeBroker = map[string]string{
+	"KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS":                                "1000",
+	"KAFKA_GROUP_CONSUMER_MIN_SESSION_TIMEOUT_MS":                       "1000",
+	"KAFKA_GROUP_CONSUMER_SESSION_TIMEOUT_MS":                           strconv.FormatInt(freezeSession.Milliseconds(), 10),
+	"KAFKA_GROUP_CONSUMER_MIN_HEARTBEAT_INTERVAL_MS":                    "100",
+	"KAFKA_GROUP_CONSUMER_HEARTBEAT_INTERVAL_MS":                        "500",
+	"KAFKA_TRANSACTION_ABORT_TIMED_OUT_TRANSACTION_CLEANUP_INTERVAL_MS": "1000",
+}
+
+// runHolder is the worker process: brokers, registry, agent, mode, protocol, slot.
+func runHolder(spec string) int {
+	part := strings.Split(spec, " ")
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	p, err := connectTo(ctx, part[0], part[1], slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})).With("pid", os.Getpid()))
+	if err == nil {
+		cfg := agents.Config{
+			ExactlyOnce: part[3] == "exactly-once", GroupProtocol: kafka.GroupProtocol(part[4]), Instance: part[5],
+			DrainTimeout: time.Second, Retry: retry.Policy{Tiers: []time.Duration{100 * time.Millisecond}, Attempts: 3},
+		}
+		if cfg.GroupProtocol == kafka.ProtocolClassic {
+			cfg.SessionTimeout = freezeSession
+		}
+		var runs atomic.Int64
+		a := agents.New(part[2], cfg)
+		agents.On(a, func(_ context.Context, m *agents.Message[schemas.ErrorReply]) error {
+			run := fmt.Sprint(part[5], "/", runs.Add(1))
+			if hold, err := time.ParseDuration(m.Payload.Message); err == nil {
+				fmt.Println(m.Payload.Reason, run)
+				time.Sleep(hold) // deaf to its context, as a handler may be
+				fmt.Println("ended", run)
+			}
+			return m.Publish(part[2], &schemas.ErrorReply{Reason: m.Payload.Reason, Message: run}, agents.Key(m.Key))
+		})
+		err = p.Run(ctx, a)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "holder:", err)
+		return 1
+	}
+	return 0
+}
+
+// TestFrozenInMidHandler freezes workers in the middle of a handler, past their
+// session, until another worker has taken over, and wakes them: the handler goes
+// on and succeeds, and its worker does not know yet that it has lost everything.
+//
+// Exactly once nothing of it may become visible. At least once its outputs may,
+// under IDs that are known, and the next agent acts once.
+func TestFrozenInMidHandler(t *testing.T) {
+	seed := *freezeSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("seed %d; replay with -freeze-seed", seed)
+	broker := cluster.StartKafka(t, cluster.KafkaOptions{Env: freezeBroker})
+	registry, err := embedded.Start(t.Context(), embedded.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = registry.Close(context.Background()) }()
+
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	var sum frozen
+	for i := range *freezeCells {
+		rounds := (*freezes + i) / *freezeCells
+		c := &cell{
+			t: t, rnd: rand.New(rand.NewPCG(seed, uint64(i))), brokers: broker.Bootstrap(), registry: registry.RegistryURL(),
+			mode: []string{"exactly-once", "at-least-once"}[i%2], protocol: []string{"classic", "consumer"}[i/2%2],
+		}
+		c.name = fmt.Sprintf("cell-%d", i)
+		all.Go(func() {
+			if err := c.run(t.Context(), rounds); err != nil {
+				t.Errorf("%s, %s, %s: %v", c.name, c.mode, c.protocol, err)
+			}
+			t.Logf("%s, %s, %s: %+v", c.name, c.mode, c.protocol, c.frozen)
+			mu.Lock()
+			defer mu.Unlock()
+			sum.add(c.frozen)
+		})
+	}
+	all.Wait()
+	t.Logf("%+v", sum)
+	if sum.Rounds < *freezes || sum.ExactlyOnceLate > 0 || sum.ExactlyOnceRepeated > 0 || sum.UnknownIDs > 0 || sum.Repeated > 0 || sum.Lost > 0 {
+		t.Error("a frozen worker was not fenced, or something was lost")
+	}
+}
+
+// frozen are the counts of rounds.
+type frozen struct {
+	Rounds              int
+	Messages            int
+	InMidHandler        int // messages that a frozen worker was handling
+	ExactlyOnceLate     int // of these, its output can be read all the same
+	ExactlyOnceRepeated int // messages whose output can be read more than once
+	AtLeastOnceLate     int // outputs of woken workers: permitted, under the same IDs
+	UnknownIDs          int // outputs under an ID of their own
+	Repeated            int // messages that the next agent has acted on more than once
+	Lost                int // messages without an output, or that the next agent has not seen
+}
+
+func (f *frozen) add(o frozen) {
+	f.Rounds += o.Rounds
+	f.Messages += o.Messages
+	f.InMidHandler += o.InMidHandler
+	f.ExactlyOnceLate += o.ExactlyOnceLate
+	f.ExactlyOnceRepeated += o.ExactlyOnceRepeated
+	f.AtLeastOnceLate += o.AtLeastOnceLate
+	f.UnknownIDs += o.UnknownIDs
+	f.Repeated += o.Repeated
+	f.Lost += o.Lost
+}
