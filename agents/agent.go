@@ -18,7 +18,7 @@ type Config struct {
 	Retry            retry.Policy  // default: tiers 1s, 10s, 1m, 10m; 5 attempts
 	Unordered        bool          // messages of one key may overtake each other; default: in order
 	Parallel         int           // handlers at once per partition; default 16
-	HandlerTimeout   time.Duration // default: none
+	HandlerTimeout   time.Duration // after which a handler's context ends; default: none
 	DrainTimeout     time.Duration // default 10 s
 	SessionTimeout   time.Duration // after which a dead instance's partitions go to others; default 45 s
 	LedgerWindow     time.Duration // how long a message is recognised again; default 24 h
@@ -31,6 +31,10 @@ type Config struct {
 	// GroupProtocol is Kafka's group.protocol: classic, the default, or consumer
 	// (KIP-848, Kafka 4.0 or later), with which the brokers set the session timeout.
 	GroupProtocol kafka.GroupProtocol
+
+	// Limits are of each instance: handlers at once, requests and tokens per
+	// minute. Default: none.
+	Limits streaming.Limits
 }
 
 // Agent is a name with typed handlers. Add handlers with On, then run it with

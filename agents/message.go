@@ -40,6 +40,15 @@ func (m *Message[T]) Reply(payload schemas.Message, opts ...Option) error {
 	return m.out.stage(outgoing{topic: topic, partition: partition, kind: streaming.KindReply, to: m.Envelope.Source}, payload, opts)
 }
 
+// Spend reports tokens that this run has spent, as a model's answer says: the
+// agent's Limits.TokensPerMinute counts them. It may be called several times,
+// and does not wait.
+func (m *Message[T]) Spend(tokens int) {
+	if spend := m.out.cause.Spend; spend != nil {
+		spend(float64(tokens))
+	}
+}
+
 // Option changes what is sent.
 type Option func(*streaming.Outgoing)
 

@@ -50,6 +50,9 @@ func (m *Machine) NextDue() (time.Time, bool) {
 	return m.timers[0].at, true
 }
 
+// Runnable reports whether Next would start something if there were room.
+func (m *Machine) Runnable() bool { return len(m.idle) > 0 }
+
 // look decides what may be done for one key. Rules H and A of the delivery
 // rules are these lines.
 func (m *Machine) look(q *queue, now time.Time, room bool) {

@@ -14,6 +14,8 @@ type message struct {
 	env streaming.Envelope
 	hop streaming.Hop
 	bad error // the envelope breaks the contract: what is wrong with it
+
+	acked bool // its sender knows that it has arrived
 }
 
 // decodeInput reads a record of the input topic. What parley- hop headers it

@@ -77,7 +77,10 @@ func (d *doubt) times(c *lane.Copy) int {
 }
 
 // room reports whether a handler may be started.
-func (l *Lane) room(now time.Time) bool {
+func (l *Lane) room(now time.Time) bool { return l.mayStart(now) && l.turn.take(now) }
+
+// mayStart is room as far as the lane shares no limit with others.
+func (l *Lane) mayStart(now time.Time) bool {
 	if l.doubt != nil {
 		switch {
 		case l.running > 0 || l.appends > 0 || l.doubt.waiting:

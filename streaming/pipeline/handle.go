@@ -8,7 +8,6 @@ import (
 
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
-	"github.com/seed-c9b6dc07/parley/streaming/lane"
 )
 
 // attempted is what one attempt came to.
@@ -21,7 +20,8 @@ type attempted struct {
 }
 
 // attempt decodes the payload and runs the handler, on a goroutine of its own.
-func (l *Lane) attempt(ctx context.Context, c *lane.Copy, m *message, number int) attempted {
+func (l *Lane) attempt(ctx context.Context, s start) attempted {
+	c, m := s.c, s.m
 	if err := l.admit(m, l.cfg.Clock.Now()); err != nil {
 		return attempted{err: err}
 	}
@@ -48,7 +48,10 @@ func (l *Lane) attempt(ctx context.Context, c *lane.Copy, m *message, number int
 	}
 	steps := &attemptSteps{l: l, c: c, ctx: ctx, begun: make(map[string]bool)}
 	d := &streaming.Delivery{
-		Envelope: m.env, Key: string(m.rec.Key), Payload: payload, Attempt: number, Outbox: &streaming.Outbox{}, Steps: steps,
+		Envelope: m.env, Key: string(m.rec.Key), Payload: payload, Attempt: s.number, Outbox: &streaming.Outbox{}, Steps: steps,
+	}
+	if s.permit != nil {
+		d.Spend = func(tokens float64) { s.permit.spend(l.cfg.Clock.Now(), tokens) }
 	}
 	start := l.cfg.Clock.Now()
 	err := guarded(ctx, handler, d)

@@ -34,6 +34,7 @@ type Config struct {
 	Breaker        *Breaker      // shared by the lanes of an agent
 	Gate           *Gate         // shared by the lanes of a worker
 	Alone          *Alone        // shared by the lanes of a worker
+	Limiter        *Limiter      // shared by the lanes of a worker
 	MaxPending     int           // unsettled input records at which Offer says full
 	MaxHeld        int           // values kept in memory for copies that wait in tiers
 	MaxWaiting     int           // copies that wait in tiers at which the input topic pauses; 0: no bound
@@ -92,6 +93,7 @@ type Lane struct {
 	appends  int        // appends not yet acknowledged
 	staged   []*conclusion
 	flushing bool
+	turn     *turn // to start a handler, among the lanes that share a limiter
 	closing  bool
 	failure  error
 	cut      bool  // the ledger's bound in size has cut its window in time
@@ -111,6 +113,7 @@ type start struct {
 	c      *lane.Copy
 	m      *message
 	number int
+	permit *permit
 }
 
 // Positions is how far a lane has come.
@@ -133,6 +136,7 @@ func NewLane(ctx context.Context, cfg Config) *Lane {
 		attempts: make(chan start, cfg.Parallel),
 	}
 	l.ctx, l.cancel = context.WithCancel(ctx)
+	l.turn = cfg.Limiter.turn(l.Wake)
 	return l
 }
 

@@ -17,6 +17,7 @@ func (l *Lane) loop() {
 	defer close(l.attempts)
 	defer l.cancel()
 	defer func() {
+		l.turn.rest(l.cfg.Clock.Now(), false)
 		l.cfg.Observer.InFlight(-l.machine.Unsettled(lane.Input))
 		l.cfg.Observer.LaneClosed(l.cfg.Partition)
 		l.active.Store(false)
@@ -37,6 +38,7 @@ func (l *Lane) loop() {
 		}
 		l.active.Store(true)
 		l.decide()
+		l.yield()
 		l.flush()
 		l.rest()
 		l.cfg.Facts.Evict(l.machine.Waits)
@@ -50,6 +52,9 @@ func (l *Lane) loop() {
 		}
 		if until, open := l.cfg.Breaker.Until(); open {
 			wait = min(wait, max(until.Sub(l.cfg.Clock.Now()), breakerLook))
+		}
+		if turn, ok := l.turn.wait(l.cfg.Clock.Now()); ok {
+			wait = min(wait, turn)
 		}
 		timer.Reset(wait)
 		select {
@@ -127,21 +132,22 @@ func (l *Lane) decide() {
 // start hands a message to its handler.
 func (l *Lane) start(d lane.Decision, m *message, now time.Time) {
 	c := d.Copy
+	if m.bad == nil && m.env.Ack == streaming.AckDelivered && c.Moves == 0 && c.Attempts == 0 && !m.acked {
+		l.running++
+		go l.acknowledge(c, m, now)
+		return
+	}
 	if c.Attempts > 0 {
 		l.cfg.Observer.Redelivered()
 	}
 	if !d.Since.IsZero() && (c.Attempts > 0 || c.Scheduled) {
 		l.lateness(d.Since, now)
 	}
-	if m.bad == nil && m.env.Ack == streaming.AckDelivered && c.Moves == 0 && c.Attempts == 0 {
-		l.running++
-		go l.acknowledge(c, m, now)
-		return
-	}
 	l.run(c, m)
 }
 
-// acknowledge tells the sender that its message has arrived, then runs it.
+// acknowledge tells the sender that its message has arrived; then it is its turn
+// again.
 func (l *Lane) acknowledge(c *lane.Copy, m *message, now time.Time) {
 	rec, err := l.ack(l.ctx, m, streaming.AckDelivered, now)
 	l.post(func() {
@@ -158,7 +164,8 @@ func (l *Lane) acknowledge(c *lane.Copy, m *message, now time.Time) {
 				l.fail(err)
 				return
 			}
-			l.run(c, m)
+			m.acked = true
+			l.machine.GiveBack(c)
 		})
 	})
 }
@@ -179,14 +186,15 @@ func (l *Lane) handle(c *lane.Copy, m *message) {
 		l.runners++
 		go l.runAttempts()
 	}
-	l.attempts <- start{c, m, c.Attempts + 1}
+	l.attempts <- start{c, m, c.Attempts + 1, l.turn.use(l.cfg.Clock.Now())}
 }
 
 // runAttempts runs handlers until the lane has ended. A goroutine serves many
 // messages, because growing its stack costs about as much as handling one.
 func (l *Lane) runAttempts() {
 	for s := range l.attempts {
-		a := l.attempt(l.ctx, s.c, s.m, s.number)
+		a := l.attempt(l.ctx, s)
+		s.permit.end(l.cfg.Clock.Now(), a.ran)
 		l.post(func() {
 			l.running--
 			if l.failure == nil {

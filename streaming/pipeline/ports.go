@@ -48,4 +48,7 @@ type AgentObserver interface {
 	Paused(paused bool)    // by an operator
 	ControlSkipped()       // a control record that cannot be read
 	BreakerOpen(open bool) // told about once a second
+	// Limited tells that handlers have waited for a limit for so long since the
+	// last call.
+	Limited(limit streaming.Limit, d time.Duration)
 }

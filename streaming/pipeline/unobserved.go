@@ -64,3 +64,6 @@ func (Unobserved) ControlSkipped() {}
 
 // BreakerOpen implements AgentObserver.
 func (Unobserved) BreakerOpen(bool) {}
+
+// Limited implements AgentObserver.
+func (Unobserved) Limited(streaming.Limit, time.Duration) {}

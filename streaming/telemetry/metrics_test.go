@@ -35,6 +35,7 @@ var contract = map[string][]string{
 	"parley_paused":                            {"agent"},
 	"parley_breaker_open":                      {"agent"},
 	"parley_control_skipped_total":             {"agent"},
+	"parley_limited_seconds_total":             {"agent", "limit"},
 }
 
 func newMetrics(t *testing.T) (*Metrics, *prometheus.Registry) {

@@ -1,6 +1,11 @@
 package telemetry
 
-import "testing"
+import (
+	"testing"
+	"time"
+
+	"github.com/seed-c9b6dc07/parley/streaming"
+)
 
 func TestInstance(t *testing.T) {
 	t.Parallel()
@@ -22,6 +27,19 @@ func TestInstance(t *testing.T) {
 		step.do()
 		if got := value(t, reg, step.name, "agent=triage"); got != step.want {
 			t.Errorf("%s is %v, want %v", step.name, got, step.want)
+		}
+	}
+}
+
+func TestLimited(t *testing.T) {
+	t.Parallel()
+	m, reg := newMetrics(t)
+	i := m.Agent("triage").Instance()
+	i.Limited(streaming.LimitTokens, 1500*time.Millisecond)
+	i.Limited(streaming.LimitTokens, time.Second)
+	for limit, want := range map[string]float64{"handlers": 0, "requests": 0, "tokens": 2.5} {
+		if got := value(t, reg, "parley_limited_seconds_total", "agent=triage", "limit="+limit); got != want {
+			t.Errorf("limited by %s for %v, want %v", limit, got, want)
 		}
 	}
 }

@@ -44,9 +44,11 @@ type Config struct {
 	MaxPending     int           // unsettled records per partition before fetching pauses; default 4096
 	MaxHeld        int           // waiting values in memory per partition; default 1024
 	MaxWaiting     int           // messages waiting in retry topics per partition before fetching pauses; default 100,000
-	HandlerTimeout time.Duration // default none
+	HandlerTimeout time.Duration // after which a handler's context ends; default none
 	DrainTimeout   time.Duration // of a stop or a revoked partition; default 10 s
 	CommitInterval time.Duration // default 200 ms
+
+	Limits streaming.Limits // of this worker over all its partitions; default none
 
 	// The ledger recognises a message again for LedgerWindow (default 24 h) or
 	// LedgerSize messages per partition (default 1,000,000), whichever is less.
@@ -166,7 +168,31 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("a drain timeout of %s must be below the rebalance timeout of %s: the group throws out who takes longer to give a partition up",
 			c.DrainTimeout, c.RebalanceTimeout))
 	}
-	errs = append(errs, c.Retry.Validate())
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"Parallel", int64(c.Parallel)},
+		{"MaxPending", int64(c.MaxPending)},
+		{"MaxHeld", int64(c.MaxHeld)},
+		{"MaxWaiting", int64(c.MaxWaiting)},
+		{"HandlerTimeout", int64(c.HandlerTimeout)},
+		{"DrainTimeout", int64(c.DrainTimeout)},
+		{"CommitInterval", int64(c.CommitInterval)},
+		{"LedgerWindow", int64(c.LedgerWindow)},
+		{"LedgerSize", int64(c.LedgerSize)},
+		{"StepBytes", int64(c.StepBytes)},
+		{"MessageStepBytes", int64(c.MessageStepBytes)},
+		{"HeldStepBytes", int64(c.HeldStepBytes)},
+		{"Partitions", int64(c.Partitions)},
+		{"SessionTimeout", int64(c.SessionTimeout)},
+		{"RebalanceTimeout", int64(c.RebalanceTimeout)},
+	} {
+		if f.value < 0 {
+			errs = append(errs, fmt.Errorf("%s is negative; 0 means its default", f.name))
+		}
+	}
+	errs = append(errs, c.Limits.Validate(), c.Retry.Validate())
 	return errors.Join(errs...)
 }
 

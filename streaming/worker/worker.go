@@ -22,6 +22,7 @@ type Worker struct {
 
 	breaker *pipeline.Breaker
 	gate    *pipeline.Gate
+	limiter *pipeline.Limiter
 
 	// What an operator wants; on the goroutine of followControl.
 	wanted     schemas.Control
@@ -62,6 +63,7 @@ func New(cfg Config) (*Worker, error) {
 	for _, in := range w.cfg.inputs() {
 		w.inputs[in.topic] = in
 	}
+	w.limiter = pipeline.NewLimiter(w.cfg.Limits)
 	w.lanes = newLanes(w)
 	return w, nil
 }
