@@ -21,6 +21,8 @@ type run struct {
 	attempt  int
 	start    time.Time
 	end      time.Time
+	started  time.Time // by the clock of its process, which may jump
+	ended    time.Time
 	err      error
 	finished bool          // it returned while its process was alive
 	delay    time.Duration // the policy's, after a failure

@@ -17,7 +17,7 @@ import (
 func TestSimulation(t *testing.T) {
 	args := []string{
 		"test", "-tags", "synctests", "-count=1", "-v", "-run", "^(TestSimulation|TestACalmClusterRunsEachHandlerOnce|TestSeedsThatFoundDefects)$", ".",
-		"-seeds", fmt.Sprint(*seeds), "-seed", fmt.Sprint(*firstSeed),
+		"-seeds", fmt.Sprint(*seeds), "-seed", fmt.Sprint(*firstSeed), fmt.Sprintf("-keep=%t", *keep),
 	}
 	if *traces != "" {
 		dir, err := filepath.Abs(*traces)

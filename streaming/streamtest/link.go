@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -23,15 +25,25 @@ type link struct {
 	request func(frame []byte) (pass bool, answered func() response)
 	latency func() time.Duration
 
-	mu     sync.Mutex
-	conns  map[*conn]struct{}
-	dead   bool
-	gone   chan struct{} // closed when dead
-	healed chan struct{} // nil unless partitioned; closed when healed
-	slow   time.Duration
+	mu      sync.Mutex
+	conns   map[*conn]struct{}
+	dead    bool
+	gone    chan struct{} // closed when dead
+	outages []*outage
+	slow    time.Duration
 
 	running sync.WaitGroup // of its connections; none is added once it is dead
 }
+
+// outage keeps frames back until it is over: what was sent before arrives then,
+// even if its sender has closed the connection since.
+type outage struct {
+	broker   int // everyBroker: all of them
+	up, down bool
+	over     chan struct{}
+}
+
+const everyBroker = -1
 
 // response is what becomes of an answer of the broker.
 type response int
@@ -47,7 +59,8 @@ func newLink(dial func(ctx context.Context, network, address string) (net.Conn, 
 
 // Dial is a kafka.Config.Dialer.
 func (l *link) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	if !l.await(ctx.Done()) {
+	broker := brokerAt(address)
+	if !l.await(broker, true, ctx.Done()) {
 		return nil, errNetworkDown
 	}
 	server, err := l.dial(ctx, network, address)
@@ -55,7 +68,7 @@ func (l *link) Dial(ctx context.Context, network, address string) (net.Conn, err
 		return nil, err
 	}
 	client, inner := net.Pipe()
-	c := &conn{link: l, server: server, inner: inner, cut: make(chan struct{}), asked: make(map[uint32]func() response)}
+	c := &conn{link: l, broker: broker, server: server, inner: inner, cut: make(chan struct{}), asked: make(map[uint32]func() response)}
 	l.mu.Lock()
 	if l.dead {
 		l.mu.Unlock()
@@ -69,26 +82,42 @@ func (l *link) Dial(ctx context.Context, network, address string) (net.Conn, err
 	return client, nil
 }
 
-// await waits until the link is not partitioned. It is false when the process is
-// dead or stop is closed.
-func (l *link) await(stop <-chan struct{}) bool {
+// brokerAt is the number of the broker at an address.
+func brokerAt(address string) int {
+	_, port, _ := net.SplitHostPort(address)
+	n, _ := strconv.Atoi(port)
+	return n - firstPort
+}
+
+// await waits until no outage holds that direction. It is false when the process
+// is dead or stop is closed.
+func (l *link) await(broker int, up bool, stop <-chan struct{}) bool {
 	for {
 		l.mu.Lock()
-		dead, healed := l.dead, l.healed
+		dead, held := l.dead, l.outage(broker, up)
 		l.mu.Unlock()
 		switch {
 		case dead:
 			return false
-		case healed == nil:
+		case held == nil:
 			return true
 		}
 		select {
-		case <-healed:
+		case <-held.over:
 		case <-l.gone:
 		case <-stop:
 			return false
 		}
 	}
+}
+
+func (l *link) outage(broker int, up bool) *outage {
+	for _, o := range l.outages {
+		if (o.broker == everyBroker || o.broker == broker) && (up && o.up || !up && o.down) {
+			return o
+		}
+	}
+	return nil
 }
 
 func (l *link) pause() {
@@ -103,24 +132,32 @@ func (l *link) pause() {
 	}
 }
 
-// partition keeps all frames back until heal: what was sent before arrives then,
-// even if its sender has closed the connection since.
-func (l *link) partition() {
+// suffer begins an outage; end ends it.
+func (l *link) suffer(o outage) (end func()) {
+	o.over = make(chan struct{})
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.healed == nil {
-		l.healed = make(chan struct{})
+	l.outages = append(l.outages, &o)
+	return func() { l.end(&o) }
+}
+
+func (l *link) end(o *outage) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if i := slices.Index(l.outages, o); i >= 0 {
+		l.outages = slices.Delete(l.outages, i, i+1)
+		close(o.over)
 	}
 }
 
+// heal ends all that is wrong with the link.
 func (l *link) heal() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.healed != nil {
-		close(l.healed)
-		l.healed = nil
+	for _, o := range l.outages {
+		close(o.over)
 	}
-	l.slow = 0
+	l.outages, l.slow = nil, 0
 }
 
 func (l *link) slowDown(d time.Duration) {
@@ -161,6 +198,7 @@ func (l *link) all() []*conn {
 // conn is one connection of a link.
 type conn struct {
 	link   *link
+	broker int
 	inner  net.Conn // to the client
 	server net.Conn // to the broker
 	once   sync.Once
@@ -200,7 +238,7 @@ func (c *conn) requests() {
 			return
 		}
 		c.link.pause()
-		if !c.link.await(c.cut) {
+		if !c.link.await(c.broker, true, c.cut) {
 			return
 		}
 		if len(frame) >= 12 && c.link.request != nil {
@@ -239,7 +277,7 @@ func (c *conn) responses() {
 				return
 			}
 		}
-		if !c.link.await(c.cut) {
+		if !c.link.await(c.broker, false, c.cut) {
 			return
 		}
 		if _, err := c.inner.Write(frame); err != nil {

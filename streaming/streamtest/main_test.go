@@ -10,6 +10,7 @@ import (
 var (
 	seeds     = flag.Int("seeds", 20, "simulations to run")
 	firstSeed = flag.Uint64("seed", 0, "first seed; 0: drawn and printed")
+	keep      = flag.Bool("keep", false, "save the traces of all seeds, not of failures only")
 	traces    = flag.String("traces", "", "folder for the traces of failures; default: that of temporary files")
 )
 

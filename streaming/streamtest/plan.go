@@ -3,32 +3,10 @@ package streamtest
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 )
-
-// Fault names one kind of trouble.
-type Fault string
-
-// The faults beside crashes.
-const (
-	FaultError     Fault = "error"     // the broker answers with an error
-	FaultTimeout   Fault = "timeout"   // the broker writes, and its answer is lost
-	FaultCut       Fault = "cut"       // all connections of a worker are cut
-	FaultSlow      Fault = "slow"      // the link of a worker is slow
-	FaultPartition Fault = "partition" // a worker is cut off for less than its session
-	FaultZombie    Fault = "zombie"    // a worker is cut off until others own its partitions, and wakes
-	FaultJoin      Fault = "join"      // one more worker joins
-	FaultLeave     Fault = "leave"     // a worker drains and leaves, and comes back
-	FaultClock     Fault = "clock"     // the clock of a worker jumps
-	FaultDuplicate Fault = "duplicate" // an input message is sent again
-	FaultMalformed Fault = "malformed" // an input record cannot be read
-)
-
-var allFaults = []Fault{
-	FaultError, FaultTimeout, FaultCut, FaultSlow, FaultPartition, FaultZombie, FaultJoin, FaultLeave,
-	FaultDuplicate, FaultMalformed,
-}
 
 // crash is a crash point armed for one worker.
 type crash struct {
@@ -45,19 +23,38 @@ func (c crash) String() string {
 	return fmt.Sprintf("%s %s", when, c.step)
 }
 
+// name is what its hits are counted under.
+func (c crash) name(exactlyOnce bool) string {
+	if exactlyOnce {
+		return "exactly once: crash " + c.String()
+	}
+	return "at least once: crash " + c.String()
+}
+
+// stepsOf are the steps that workers of that mode take.
+func stepsOf(exactlyOnce bool) []Step {
+	if exactlyOnce {
+		return steps
+	}
+	return slices.DeleteFunc(slices.Clone(steps), func(s Step) bool { return s == StepEnd })
+}
+
 // trouble is a fault at a time.
 type trouble struct {
 	at    time.Duration
 	fault Fault
 	slot  int // of all workers, counted through the agents
 	last  time.Duration
+	kind  int // which error, lost answer or broker
+	count int
 }
 
 // plan is the fault schedule of a seed.
 type plan struct {
-	seed     uint64
-	crashes  map[int][]crash // by slot, in the order in which its processes take them
-	troubles []trouble
+	seed        uint64
+	exactlyOnce bool
+	crashes     map[int][]crash // by slot, in the order in which its processes take them
+	troubles    []trouble
 }
 
 func (p plan) String() string {
@@ -68,7 +65,14 @@ func (p plan) String() string {
 		}
 	}
 	for _, t := range p.troubles {
-		parts = append(parts, fmt.Sprintf("%s w%d %s %s", t.at, t.slot, t.fault, t.last))
+		what := string(t.fault)
+		switch t.fault {
+		case FaultError:
+			what = errorsOf(p.exactlyOnce)[t.kind].String()
+		case FaultTimeout:
+			what = lostAnswer(writesOf(p.exactlyOnce)[t.kind])
+		}
+		parts = append(parts, fmt.Sprintf("%s w%d %s %s", t.at, t.slot, what, t.last))
 	}
 	if len(parts) == 0 {
 		return "no faults"
@@ -76,12 +80,15 @@ func (p plan) String() string {
 	return strings.Join(parts, "; ")
 }
 
+// calm says that nothing is forgiven.
+func (p plan) calm() bool { return len(p.crashes) == 0 && len(p.troubles) == 0 }
+
 // length is how long messages are sent and faults happen.
 const length = 40 * time.Second
 
 // minutely is how long it takes until a worker that has started with the
 // simulation has made its checkpoint.
-const minutely = 62 * time.Second
+const minutely = 63 * time.Second
 
 // lasts is how long the simulation goes on at least.
 func (p plan) lasts() time.Duration {
@@ -95,56 +102,90 @@ func (p plan) lasts() time.Duration {
 
 // newPlan draws a schedule for that many workers.
 func newPlan(seed uint64, slots int, faults []Fault, exactlyOnce bool) plan {
-	p := plan{seed: seed, crashes: make(map[int][]crash)}
+	p := plan{seed: seed, exactlyOnce: exactlyOnce, crashes: make(map[int][]crash)}
 	if len(faults) == 0 {
 		return p
 	}
 	r := rand.New(rand.NewPCG(seed, 1))
 	if r.IntN(12) == 0 {
-		return p // a calm seed: nothing is forgiven
+		return p // a calm seed
 	}
-	for range 2 + r.IntN(5) {
-		step := steps[r.IntN(len(steps))]
-		if step == StepEnd && !exactlyOnce {
-			step = StepClaim
-		}
-		nth := 1 + r.IntN(20)
-		switch step {
-		case StepClaim, StepCheckpoint, StepTrim:
-			nth = 1
-		case StepRebuild:
-			nth = 1 + r.IntN(8)
-		case StepDead, StepRetry:
-			nth = 1 + r.IntN(3)
-		}
-		slot := r.IntN(slots)
-		p.crashes[slot] = append(p.crashes[slot], crash{step: step, after: r.IntN(2) == 0, nth: nth})
-	}
+	p.drawCrashes(r, slots)
 	var drawn []Fault
 	for _, f := range faults {
-		if f != FaultDuplicate && f != FaultMalformed && (f != FaultZombie || exactlyOnce || r.IntN(3) == 0) {
+		switch f {
+		case FaultDuplicate, FaultMalformed, FaultError:
+		case FaultZombie, FaultGhost: // at least once they weaken what is promised: less often there
+			if exactlyOnce || r.IntN(3) == 0 {
+				drawn = append(drawn, f)
+			}
+		default:
 			drawn = append(drawn, f)
 		}
 	}
-	for range r.IntN(7) {
-		t := trouble{
-			at:    time.Duration(r.Int64N(int64(length))).Truncate(time.Millisecond),
-			fault: drawn[r.IntN(len(drawn))],
-			slot:  r.IntN(slots),
+	if len(drawn) > 0 {
+		for range r.IntN(8) {
+			p.troubles = append(p.troubles, p.drawTrouble(r, drawn[r.IntN(len(drawn))], r.IntN(slots)))
 		}
-		switch t.fault {
-		case FaultPartition:
-			t.last = time.Duration(500+r.IntN(3000)) * time.Millisecond
-		case FaultZombie:
-			t.last = time.Duration(16+r.IntN(10)) * time.Second
-		case FaultSlow:
-			t.last = time.Duration(1+r.IntN(8)) * time.Second
-		case FaultLeave, FaultJoin:
-			t.last = time.Duration(r.IntN(12_000)) * time.Millisecond
-		case FaultClock:
-			t.last = time.Duration(r.IntN(120)-60) * time.Second
+	}
+	if slices.Contains(faults, FaultError) {
+		for range 1 + r.IntN(5) {
+			p.troubles = append(p.troubles, p.drawTrouble(r, FaultError, r.IntN(slots)))
 		}
-		p.troubles = append(p.troubles, t)
 	}
 	return p
+}
+
+func (p *plan) drawCrashes(r *rand.Rand, slots int) {
+	possible := stepsOf(p.exactlyOnce)
+	for range 2 + r.IntN(5) {
+		c := crash{step: possible[r.IntN(len(possible))], after: r.IntN(2) == 0}
+		slot := r.IntN(slots)
+		first := false
+		switch c.step {
+		case StepCheckpoint, StepTrim:
+			c.nth, first = 1, true // only the first process lives long enough
+		case StepClaim:
+			c.nth = 1
+		case StepRebuild:
+			c.nth = 1 + r.IntN(8)
+		case StepDead, StepRetry:
+			c.nth = 1 + r.IntN(3)
+		default:
+			c.nth = 1 + r.IntN(20)
+		}
+		if first {
+			p.crashes[slot] = append([]crash{c}, p.crashes[slot]...)
+		} else {
+			p.crashes[slot] = append(p.crashes[slot], c)
+		}
+	}
+}
+
+func (p *plan) drawTrouble(r *rand.Rand, f Fault, slot int) trouble {
+	t := trouble{
+		at:    time.Duration(r.Int64N(int64(length))).Truncate(time.Microsecond),
+		fault: f, slot: slot, count: 1 + r.IntN(4),
+	}
+	switch f {
+	case FaultError:
+		t.kind = r.IntN(len(brokerErrors))
+		if p.exactlyOnce && r.IntN(2) == 0 {
+			t.kind = len(brokerErrors) + r.IntN(len(transactionErrors))
+		}
+	case FaultTimeout:
+		t.kind = r.IntN(len(writesOf(p.exactlyOnce)))
+	case FaultPartition, FaultBroker, FaultDeaf, FaultMute:
+		t.kind = r.IntN(brokers)
+		t.last = time.Duration(500+r.IntN(3000)) * time.Millisecond
+	case FaultZombie, FaultGhost:
+		t.last = time.Duration(16+r.IntN(10)) * time.Second
+	case FaultSlow:
+		t.last = time.Duration(1+r.IntN(8)) * time.Second
+	case FaultLeave, FaultJoin:
+		t.last = time.Duration(r.IntN(12_000)) * time.Millisecond
+	case FaultClock:
+		t.last = time.Duration(r.IntN(120_000)-60_000) * time.Millisecond
+	}
+	return t
 }

@@ -42,14 +42,17 @@ type process struct {
 	link   *link
 	cancel context.CancelFunc
 	dead   atomic.Bool
-	left   atomic.Bool // drained on purpose
-	loss   atomic.Bool // the answer to its next write is to be lost
+	left   atomic.Bool  // drained on purpose
+	loss   atomic.Int32 // the answer to its next write of that API key is to be lost
 	clock  *clock
 	crash  *crash
 
 	mu    sync.Mutex
 	taken map[Step]int
 }
+
+// noLoss is no API key.
+const noLoss = -1
 
 // start starts a process unless one runs.
 func (s *slot) start() {
@@ -64,6 +67,7 @@ func (s *slot) start() {
 		slot: s, name: fmt.Sprintf("%s.%d", s.name, s.starts), link: newLink(s.m.network.DialContext),
 		cancel: cancel, clock: &clock{}, taken: make(map[Step]int),
 	}
+	p.loss.Store(noLoss)
 	if len(s.armed) > 0 && !s.calmed {
 		p.crash, s.armed = &s.armed[0], s.armed[1:]
 	}
@@ -103,7 +107,7 @@ func (p *process) run(ctx context.Context) {
 	}
 	p.cancel()
 	if !p.dead.Load() {
-		if err != nil {
+		if err != nil && !errors.Is(err, context.Canceled) { // one that is told to stop while it starts says so
 			s.m.history.hit("gave up")
 			s.m.history.note("%s gives up: %v", p.name, err)
 		} else {
@@ -136,12 +140,12 @@ func (s *slot) replace(p *process, after time.Duration) {
 }
 
 // die ends the process at once: nothing of it reaches the broker any more.
-func (p *process) die(what string) {
+func (p *process) die(c *crash) {
 	if p.dead.Swap(true) {
 		return
 	}
-	p.slot.m.history.hit(what)
-	p.slot.m.history.note("%s crashes %s", p.name, what)
+	p.slot.m.history.hit(c.name(p.slot.agent.cfg.ExactlyOnce))
+	p.slot.m.history.note("%s crashes %s", p.name, c)
 	p.link.kill()
 	p.cancel()
 	p.slot.replace(p, time.Duration(p.slot.number*1500+500)*time.Millisecond)
@@ -198,38 +202,29 @@ func (p *process) request(frame []byte) (pass bool, answered func() response) {
 	for _, step := range taken {
 		if c := p.at(step); c != nil {
 			if !c.after {
-				p.die(c.String())
+				p.die(c)
 				return false, nil
 			}
 			after = c
 		}
 	}
-	lost := writes(key) && p.loss.CompareAndSwap(true, false)
+	lost := p.loss.CompareAndSwap(int32(key), noLoss)
 	if after == nil && len(marks) == 0 && !lost {
 		return true, nil
 	}
 	return true, func() response {
 		if after != nil {
-			p.die(after.String())
+			p.die(after)
 			return lose
 		}
 		p.slot.m.history.wrote(marks)
 		if lost {
-			p.slot.m.history.hit(string(FaultTimeout))
-			p.slot.m.history.note("%s: an answer is lost", p.name)
+			p.slot.m.history.hit(lostAnswer(kmsg.Key(key)))
+			p.slot.m.history.note("%s: the answer to %s is lost", p.name, kmsg.Key(key).Name())
 			return lose
 		}
 		return deliver
 	}
-}
-
-// writes reports whether a request changes something at the broker.
-func writes(key int16) bool {
-	switch kmsg.Key(key) {
-	case kmsg.Produce, kmsg.OffsetCommit, kmsg.TxnOffsetCommit, kmsg.EndTxn:
-		return true
-	}
-	return false
 }
 
 // watched is a handler whose runs are recorded.
@@ -246,11 +241,12 @@ func (w watched) Handle(ctx context.Context, d *streaming.Delivery) error {
 	}
 	h := p.slot.m.history
 	r := &run{
-		agent: p.slot.agent.number, process: p.name, id: msgID{d.Envelope.Source, d.Envelope.ID},
+		started: p.clock.Now(), agent: p.slot.agent.number, process: p.name, id: msgID{d.Envelope.Source, d.Envelope.ID},
 		key: d.Key, attempt: d.Attempt,
 	}
 	h.started(r)
 	err := w.guarded(ctx, d)
+	r.ended = p.clock.Now()
 	if p.dead.Load() {
 		return errDead
 	}
@@ -259,7 +255,7 @@ func (w watched) Handle(ctx context.Context, d *streaming.Delivery) error {
 			if c.after {
 				h.ended(r, nil)
 			}
-			p.die(c.String())
+			p.die(c)
 			return errDead
 		}
 	} else if ctx.Err() == nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming"
 	"github.com/seed-c9b6dc07/parley/streaming/kafka"
 	"github.com/seed-c9b6dc07/parley/streaming/worker"
 )
@@ -39,8 +40,9 @@ type Simulation struct {
 	Faults []Fault
 	Calm   bool
 	// TraceDir is where the trace of a failure is saved; default: the system's
-	// folder of temporary files.
-	TraceDir string
+	// folder of temporary files. With KeepTrace every trace is.
+	TraceDir  string
+	KeepTrace bool
 }
 
 // Simulated is an agent of a simulation.
@@ -59,6 +61,10 @@ type Message struct {
 	Topic   string // default: the inbox of the first agent
 	Key     string
 	Payload schemas.Message
+	Headers []streaming.Header // beside those of the envelope
+	// Envelope changes the message's attributes before it is sent. Default: a
+	// command from "source" without further wishes.
+	Envelope func(*streaming.Envelope)
 }
 
 // Outcome is what a simulation came to.
@@ -67,7 +73,7 @@ type Outcome struct {
 	Plan       string         // the fault schedule
 	Hits       map[string]int // crash points and faults by name: how often they happened
 	Violations []string       // of the guarantees
-	Trace      string         // file of the trace, if something was violated
+	Trace      string         // file of the trace, if one was saved
 	Input      int            // records sent
 	Runs       int            // of handlers
 	Virtual    time.Duration
@@ -115,7 +121,7 @@ func (s Simulation) run(t *testing.T, seed uint64) *Outcome {
 		}
 		o.Plan, o.Hits, o.Violations = m.plan.String(), m.history.hits, m.violations
 		o.Input, o.Runs, o.Virtual = m.sent, len(m.history.runs), time.Since(m.history.begin)
-		if len(o.Violations) > 0 {
+		if len(o.Violations) > 0 || s.KeepTrace {
 			var err error
 			if o.Trace, err = m.history.save(s.TraceDir, seed, append([]string{fmt.Sprintf("seed %d", seed), o.Plan}, o.Violations...)...); err != nil {
 				o.Trace = err.Error()
@@ -159,10 +165,11 @@ type agent struct {
 
 	mu       sync.Mutex
 	takeover bool // a worker was cut off from partitions that others took over
-	skewed   bool // a worker's clock has jumped
 }
 
 const (
+	brokers        = 3
+	firstPort      = 9092
 	sessionTimeout = 12 * time.Second
 	// A rebalance has to end before a session does: the fake broker expels a
 	// member that waits for the others to join, without telling it, which Kafka
@@ -208,7 +215,11 @@ func (m *simulator) simulate() error {
 func (m *simulator) open() error {
 	var err error
 	m.closing = make(chan struct{})
-	m.fake, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(9092), kfake.ListenFn(m.network.Listen),
+	var ports []int
+	for i := range brokers {
+		ports = append(ports, firstPort+i)
+	}
+	m.fake, err = kfake.NewCluster(kfake.Ports(ports...), kfake.ListenFn(m.network.Listen),
 		kfake.BrokerConfigs(map[string]string{ // of groups with the consumer protocol
 			"group.consumer.session.timeout.ms":    fmt.Sprint(sessionTimeout.Milliseconds()),
 			"group.consumer.heartbeat.interval.ms": "3000",

@@ -50,23 +50,45 @@ func TestSimulation(t *testing.T) {
 		}
 	})
 	t.Logf("%d seeds from %d: %d input records, %d runs of handlers, %d violations", *seeds, first, input, runs, violations)
-	var names []string
+	reportCoverage(t, total)
+}
+
+// enough is how often each crash point and fault has to happen in a thousand
+// seeds.
+const enough = 20
+
+// reportCoverage prints how often each crash point and fault has happened. Many
+// seeds have to hit each of them often.
+func reportCoverage(t *testing.T, total map[string]int) {
+	t.Helper()
+	names := append(streamtest.Troubles(false), streamtest.Troubles(true)...)
 	for what := range total {
 		names = append(names, what)
 	}
 	slices.Sort(names)
-	for _, what := range names {
+	for _, what := range slices.Compact(names) {
 		t.Logf("%7d %s", total[what], what)
 	}
+	if *seeds < 1000 {
+		return
+	}
+	for _, what := range slices.Compact(names) {
+		if total[what] < enough && !unplanned[what] {
+			t.Errorf("%s has happened %d times in %d seeds; at least %d are needed", what, total[what], *seeds, enough)
+		}
+	}
 }
+
+// unplanned is what may happen, and need not.
+var unplanned = map[string]bool{"gave up": true, "jammed group of the fake broker": true}
 
 // world is two agents, the second fed by the first: handlers that fail by a rule
 // of the seed, and pass on one message for each.
 func world(seed uint64, traces string) streamtest.Simulation {
 	exactlyOnce := seed%2 == 1
 	return streamtest.Simulation{
-		TraceDir: traces,
-		Topics:   []string{"parley.events.results"},
+		TraceDir: traces, KeepTrace: *keep,
+		Topics: []string{"parley.events.results"},
 		Agents: []streamtest.Simulated{
 			{Workers: 3, Config: config(seed, "first", exactlyOnce, func(m *agents.Message[schemas.ErrorReply]) error {
 				return m.Send("second", &m.Payload, agents.Key(m.Key))
