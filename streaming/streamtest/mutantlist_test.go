@@ -61,7 +61,7 @@ var mutants = []mutant{
 		laneQueue, "	return a.Origin < b.Origin || a.Origin == b.Origin && a.Moves > b.Moves\n", "	return a.Origin == b.Origin && a.Moves > b.Moves\n",
 	}}},
 	{"early delivery", []patch{{
-		laneNext, "		if head.Due.After(now) { // H5\n", "		if head.Due.After(now.Add(100 * time.Millisecond)) { // H5\n",
+		laneNext, "wait > 0 {", "wait > 100*time.Millisecond {",
 	}}},
 	{"dead letters without a mark, not read", []patch{
 		{workerRebuild, "			p.r.lane.RecallDead(rec)\n", ""},
