@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -45,12 +47,22 @@ func (l *Log) Scan(ctx context.Context, ranges []Range, each func(streaming.Reco
 	}
 	defer cl.Close()
 	for len(left) > 0 {
-		fetches := cl.PollFetches(ctx)
+		poll, cancel := context.WithTimeout(ctx, scanIdle)
+		fetches := cl.PollFetches(poll)
+		idle := poll.Err() != nil && fetches.NumRecords() == 0
+		cancel()
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("read the log: %w", err)
 		}
+		if idle {
+			if err := l.dropDeleted(ctx, left); err != nil {
+				return err
+			}
+			continue
+		}
 		for _, e := range fetches.Errors() {
-			if !kerr.IsRetriable(e.Err) && !kgo.IsRetryableBrokerErr(e.Err) && !errors.Is(e.Err, kerr.OffsetOutOfRange) {
+			if !kerr.IsRetriable(e.Err) && !kgo.IsRetryableBrokerErr(e.Err) && !errors.Is(e.Err, kerr.OffsetOutOfRange) &&
+				!errors.Is(e.Err, context.DeadlineExceeded) {
 				return fmt.Errorf("read %s/%d: %w", e.Topic, e.Partition, e.Err)
 			}
 		}
@@ -65,6 +77,28 @@ func (l *Log) Scan(ctx context.Context, ranges []Range, each func(streaming.Reco
 				cl.RemoveConsumePartitions(map[string][]int32{r.Topic: {r.Partition}})
 			}
 		})
+	}
+	return nil
+}
+
+// scanIdle is how long nothing may come before Scan looks whether anything can.
+const scanIdle = 2 * time.Second
+
+// dropDeleted forgets ranges of which nothing is left: where they end a log, no
+// later record tells.
+func (l *Log) dropDeleted(ctx context.Context, left map[streaming.TopicPartition]int64) error {
+	topics := make(map[string]bool)
+	for tp := range left {
+		topics[tp.Topic] = true
+	}
+	starts, err := l.StartOffsets(ctx, slices.Collect(maps.Keys(topics))...)
+	if err != nil {
+		return err
+	}
+	for tp, to := range left {
+		if starts[tp] >= to {
+			delete(left, tp)
+		}
 	}
 	return nil
 }

@@ -21,7 +21,9 @@ func (m *simulator) settle(ctx context.Context) string {
 			m.unjam(ctx)
 			look = time.Now().Add(time.Minute)
 		}
-		left, err := m.unsettled(ctx)
+		bounded, cancel := context.WithTimeout(ctx, 30*time.Second)
+		left, err := m.unsettled(bounded)
+		cancel()
 		if err != nil {
 			left = err.Error()
 		}

@@ -207,8 +207,32 @@ func (m *simulator) simulate() error {
 		s.end()
 	}
 	close(m.closing)
-	m.background.Wait()
+	m.awaitEnd()
 	return m.check(ctx, stuck)
+}
+
+// awaitEnd waits until all processes have drained and ended.
+func (m *simulator) awaitEnd() {
+	ended := make(chan struct{})
+	go func() {
+		m.background.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return
+	case <-time.After(settleTimeout):
+	}
+	for _, s := range m.slots {
+		s.mu.Lock()
+		p := s.process
+		s.mu.Unlock()
+		if p != nil {
+			m.violation("stuck: %s does not end", p.name)
+			p.link.kill()
+		}
+	}
+	<-ended
 }
 
 // open starts the broker and creates the topics.
