@@ -22,7 +22,7 @@ type link struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// request looks at a request before it goes to the broker. With pass false it
 	// is lost. answered, if not nil, is asked before the response is delivered.
-	request func(frame []byte) (pass bool, answered func() response)
+	request func(frame []byte) (pass bool, answered func(frame []byte) response)
 	latency func() time.Duration
 
 	mu      sync.Mutex
@@ -68,7 +68,7 @@ func (l *link) Dial(ctx context.Context, network, address string) (net.Conn, err
 		return nil, err
 	}
 	client, inner := net.Pipe()
-	c := &conn{link: l, broker: broker, server: server, inner: inner, cut: make(chan struct{}), asked: make(map[uint32]func() response)}
+	c := &conn{link: l, broker: broker, server: server, inner: inner, cut: make(chan struct{}), asked: make(map[uint32]func([]byte) response)}
 	l.mu.Lock()
 	if l.dead {
 		l.mu.Unlock()
@@ -205,7 +205,7 @@ type conn struct {
 	cut    chan struct{}
 
 	mu    sync.Mutex
-	asked map[uint32]func() response // by correlation ID
+	asked map[uint32]func([]byte) response // by correlation ID
 }
 
 func (c *conn) close() {
@@ -272,7 +272,7 @@ func (c *conn) responses() {
 			answered := c.asked[id]
 			delete(c.asked, id)
 			c.mu.Unlock()
-			if answered != nil && answered() == lose {
+			if answered != nil && answered(frame) == lose {
 				c.stall()
 				return
 			}

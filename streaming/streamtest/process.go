@@ -2,6 +2,7 @@ package streamtest
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -50,6 +51,9 @@ type process struct {
 	mu    sync.Mutex
 	taken map[Step]int
 }
+
+// thrownOut counts members that were alive and too slow for their group.
+const thrownOut = "member thrown out"
 
 // noLoss is no API key.
 const noLoss = -1
@@ -196,7 +200,7 @@ func (p *process) at(step Step) *crash {
 }
 
 // request sees each request of the process.
-func (p *process) request(frame []byte) (pass bool, answered func() response) {
+func (p *process) request(frame []byte) (pass bool, answered func(frame []byte) response) {
 	key, taken, marks := p.slot.m.wire.read(frame)
 	var after *crash
 	for _, step := range taken {
@@ -209,10 +213,17 @@ func (p *process) request(frame []byte) (pass bool, answered func() response) {
 		}
 	}
 	lost := p.loss.CompareAndSwap(int32(key), noLoss)
-	if after == nil && len(marks) == 0 && !lost {
+	membership := answersMember(key)
+	if after == nil && len(marks) == 0 && !lost && !membership {
 		return true, nil
 	}
-	return true, func() response {
+	version := int16(binary.BigEndian.Uint16(frame[6:]))
+	return true, func(answer []byte) response {
+		if membership && expelled(answer, key, version) && !p.left.Load() {
+			p.slot.m.history.hit(thrownOut)
+			p.slot.m.history.note("%s: the group has thrown it out", p.name)
+			p.slot.agent.takenOver()
+		}
 		if after != nil {
 			p.die(after)
 			return lose
