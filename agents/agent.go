@@ -98,7 +98,7 @@ func (erased[T]) New() any { return new(T) }
 func (e erased[T]) Handle(ctx context.Context, d *streaming.Delivery) error {
 	return e.handle(ctx, &Message[T]{
 		Payload:  *d.Payload.(*T),
-		Envelope: d.Envelope,
+		Envelope: *d.Envelope,
 		Key:      d.Key,
 		Attempt:  d.Attempt,
 		out:      &outbox{ctx: ctx, link: e.link, cause: d},

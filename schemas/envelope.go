@@ -150,35 +150,60 @@ func (w *headerWriter) list(key string, values []string) {
 // first counts. Unknown headers are ignored. Times are in UTC. The error is a
 // *ContractError.
 func DecodeEnvelope(rec *streaming.Record) (streaming.Envelope, error) {
-	d := envelopeDecoder{}
-	d.env.Hops = streaming.DefaultHops
+	var env streaming.Envelope
+	err := ReadEnvelope(&env, rec)
+	return env, err
+}
+
+// ReadEnvelope is DecodeEnvelope into an envelope that is zero, and stays so
+// where there is an error. Its strings share one allocation.
+func ReadEnvelope(env *streaming.Envelope, rec *streaming.Record) error {
+	d := envelopeDecoder{env: env}
+	env.Hops = streaming.DefaultHops
+	size := 0
 	for i := range rec.Headers {
-		h := &rec.Headers[i]
-		if len(h.Value) > 0 && strings.IndexByte("cpt", firstByte(h.Key)) >= 0 {
+		if h := &rec.Headers[i]; isEnvelope(h) {
+			size += len(h.Value)
+		}
+	}
+	d.texts.Grow(size)
+	for i := range rec.Headers {
+		if h := &rec.Headers[i]; isEnvelope(h) {
 			d.header(h.Key, h.Value)
 		}
 	}
+	var err error
 	switch {
 	case d.err != nil:
-		return streaming.Envelope{}, d.err
+		err = d.err
 	case d.seen&seenSpecVersion == 0:
-		return streaming.Envelope{}, missing(HeaderSpecVersion)
-	case d.env.ID == "":
-		return streaming.Envelope{}, missing(HeaderID)
-	case d.env.Source == "":
-		return streaming.Envelope{}, missing(HeaderSource)
-	case d.env.Type == "":
-		return streaming.Envelope{}, missing(HeaderType)
+		err = missing(HeaderSpecVersion)
+	case env.ID == "":
+		err = missing(HeaderID)
+	case env.Source == "":
+		err = missing(HeaderSource)
+	case env.Type == "":
+		err = missing(HeaderType)
 	case len(rec.Value) == 0:
-		return streaming.Envelope{}, &ContractError{Header: "value", Problem: "the record has none"}
+		err = &ContractError{Header: "value", Problem: "the record has none"}
 	}
-	if d.env.Kind == "" {
-		d.env.Kind = streaming.KindEvent
+	if err != nil {
+		*env = streaming.Envelope{}
+		return err
 	}
-	if d.env.CorrelationID == "" {
-		d.env.CorrelationID = d.env.ID
+	if env.Kind == "" {
+		env.Kind = streaming.KindEvent
 	}
-	return d.env, nil
+	if env.CorrelationID == "" {
+		env.CorrelationID = env.ID
+	}
+	return nil
+}
+
+// isEnvelope reports whether a header may be one of the envelope's: they begin
+// with ce_, content-type, parley- or trace.
+func isEnvelope(h *streaming.Header) bool {
+	return len(h.Value) > 0 && strings.IndexByte("cpt", firstByte(h.Key)) >= 0
 }
 
 func firstByte(s string) byte {
@@ -204,9 +229,18 @@ const (
 
 // envelopeDecoder takes headers in order and keeps the first error.
 type envelopeDecoder struct {
-	env  streaming.Envelope
-	seen uint
-	err  error
+	env   *streaming.Envelope
+	texts strings.Builder // with room for all values, so that what was taken from it stays
+	seen  uint
+	err   error
+}
+
+// take copies a value: a message may be kept longer than the batch of records
+// that its bytes are part of.
+func (d *envelopeDecoder) take(v []byte) string {
+	start := d.texts.Len()
+	d.texts.Write(v)
+	return d.texts.String()[start:]
 }
 
 func (d *envelopeDecoder) first(bit uint) bool {
@@ -224,7 +258,7 @@ func (d *envelopeDecoder) fail(header, problem string) {
 }
 
 func (d *envelopeDecoder) header(key string, v []byte) {
-	e := &d.env
+	e := d.env
 	switch key {
 	case HeaderVersion:
 		if d.first(seenVersion) && string(v) != WireVersion {
@@ -289,7 +323,7 @@ func (d *envelopeDecoder) text(dst *string, key string, v []byte) {
 	case !utf8.Valid(v):
 		d.fail(key, quote(v)+" is not UTF-8")
 	default:
-		*dst = string(v)
+		*dst = d.take(v)
 	}
 }
 
@@ -307,7 +341,7 @@ func (d *envelopeDecoder) checked(dst *string, key string, v []byte, valid func(
 // what it cannot read, so a bad one never costs a message.
 func (d *envelopeDecoder) trace(dst *string, v []byte) {
 	if *dst == "" && utf8.Valid(v) {
-		*dst = string(v)
+		*dst = d.take(v)
 	}
 }
 
@@ -315,7 +349,11 @@ func (d *envelopeDecoder) time(dst *time.Time, key string, v []byte) {
 	if !dst.IsZero() {
 		return
 	}
-	t, err := time.Parse(time.RFC3339, string(v))
+	var t time.Time
+	err := t.UnmarshalText(v)
+	if err != nil { // stricter than Parse
+		t, err = time.Parse(time.RFC3339, string(v))
+	}
 	// In UTC the first and last hours can leave the years that RFC 3339 has.
 	if t = t.UTC(); err != nil || t.Year() < 1 || t.Year() > 9999 {
 		d.fail(key, quote(v)+" is not a time of RFC 3339")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/seed-c9b6dc07/parley/streaming"
 )
@@ -24,7 +25,12 @@ var markKinds = [...]string{
 // so does what came after them: a worker of an older version cannot read a kind it
 // does not know, and would lose the marks beside it.
 func EncodeMarks(ctx context.Context, codec *Codec, marks []streaming.Mark) ([]byte, error) {
-	var entry LedgerEntry
+	entry := entries.Get().(*LedgerEntry)
+	defer func() {
+		clear(entry.Marks)
+		*entry = LedgerEntry{Marks: entry.Marks[:0]}
+		entries.Put(entry)
+	}()
 	for i := range marks {
 		switch m := &marks[i]; m.Kind {
 		case streaming.MarkStep:
@@ -45,8 +51,11 @@ func EncodeMarks(ctx context.Context, codec *Codec, marks []streaming.Mark) ([]b
 		}
 		entry.Marks = append(entry.Marks, mark)
 	}
-	return codec.Encode(ctx, &entry)
+	return codec.Encode(ctx, entry)
 }
+
+// entries are used again: a worker that is busy writes many marks at once.
+var entries = sync.Pool{New: func() any { return new(LedgerEntry) }}
 
 // DecodeMarks returns the marks of one ledger record: steps and what was begun
 // first, releases last. Times are in UTC.

@@ -15,7 +15,7 @@ type Handler interface {
 
 // Delivery is one attempt of one message.
 type Delivery struct {
-	Envelope Envelope
+	Envelope *Envelope // to be read only
 	Key      string
 	Payload  any // what Handler.New returned, decoded
 	Attempt  int // 1 on the first

@@ -15,11 +15,17 @@ type Outgoing struct {
 // used by one goroutine at a time. What a failed attempt staged is never sent.
 type Outbox struct {
 	staged []Outgoing
+	first  [1]Outgoing // most messages cause one
 }
 
 // Stage adds a message. The position in the outbox is part of the message ID
 // that is derived for it, so a handler stages in the same order on each run.
-func (o *Outbox) Stage(out Outgoing) { o.staged = append(o.staged, out) }
+func (o *Outbox) Stage(out Outgoing) {
+	if o.staged == nil {
+		o.staged = o.first[:0]
+	}
+	o.staged = append(o.staged, out)
+}
 
 // Staged returns what was staged, in order.
 func (o *Outbox) Staged() []Outgoing { return o.staged }

@@ -163,22 +163,22 @@ func (m *Machine) RecallFact(id streaming.MessageID, f Fact) { m.facts.Settle(id
 func (m *Machine) Read(c *Copy) *Copy {
 	log := &m.logs[c.Log]
 	if c.Offset < log.next {
-		if known := log.find(c.Offset); known != nil && known.state != ended {
+		if known, _ := log.find(c.Offset); known != nil {
 			m.Loaded(known, c.Payload)
 			return known
 		}
 		return nil
 	}
-	known := log.find(c.Offset)
+	known, before := log.find(c.Offset)
 	log.next = c.Offset + 1
 	if c.Log == Input {
 		m.wakeUnread()
 	}
 	switch {
-	case known == nil:
+	case !before:
 		m.add(c)
 		return c
-	case known.state == ended:
+	case known == nil: // ended
 		log.trim()
 		return nil
 	default:
@@ -233,9 +233,9 @@ func (m *Machine) Dead(c *Copy) {
 // the mark: the copy with more moves supersedes c.
 func (m *Machine) Moved(c, next *Copy) {
 	log := &m.logs[next.Log]
-	switch known := log.find(next.Offset); {
-	case known != nil: // the tail of the tier was faster than the acknowledgement
-		if known.state != ended {
+	switch known, before := log.find(next.Offset); {
+	case before: // the tail of the tier was faster than the acknowledgement
+		if known != nil {
 			m.hold(known, next.Payload)
 		}
 	case next.Offset >= log.next:
@@ -339,7 +339,7 @@ func (m *Machine) end(c *Copy) {
 	if c.Log != Input && c.Payload != nil {
 		m.inHand--
 	}
-	m.logs[c.Log].settled()
+	m.logs[c.Log].settled(c)
 	if m.live[c.ID] == c {
 		delete(m.live, c.ID)
 	}

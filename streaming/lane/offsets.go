@@ -4,53 +4,67 @@ import "sort"
 
 // offsets tracks the known copies of one log, and so its watermark.
 type offsets struct {
-	next   int64 // the next offset to be read
-	copies []*Copy
-	open   int
+	next  int64 // the next offset to be read
+	known []place
+	open  int
+}
+
+// place is where a copy stands. One that has ended leaves its place only: a
+// slow message may hold the watermark back while many others come and go.
+type place struct {
+	offset int64
+	copy   *Copy // nil: ended
 }
 
 // watermark is the lowest unsettled offset, or what has been read. What was
 // appended by this lane but not read back yet does not move it: a record of
 // somebody else may lie before it.
 func (o *offsets) watermark() int64 {
-	if len(o.copies) > 0 && o.copies[0].Offset < o.next {
-		return o.copies[0].Offset
+	if len(o.known) > 0 && o.known[0].offset < o.next {
+		return o.known[0].offset
 	}
 	return o.next
 }
 
 func (o *offsets) oldest() *Copy {
-	if len(o.copies) == 0 {
+	if len(o.known) == 0 {
 		return nil
 	}
-	return o.copies[0]
+	return o.known[0].copy
 }
 
 func (o *offsets) add(c *Copy) {
 	o.open++
-	i := len(o.copies)
-	for i > 0 && o.copies[i-1].Offset > c.Offset {
+	i := len(o.known)
+	for i > 0 && o.known[i-1].offset > c.Offset {
 		i--
 	}
-	o.copies = append(o.copies, nil)
-	copy(o.copies[i+1:], o.copies[i:])
-	o.copies[i] = c
+	o.known = append(o.known, place{})
+	copy(o.known[i+1:], o.known[i:])
+	o.known[i] = place{c.Offset, c}
 }
 
 func (o *offsets) search(offset int64) int {
-	return sort.Search(len(o.copies), func(i int) bool { return o.copies[i].Offset >= offset })
+	return sort.Search(len(o.known), func(i int) bool { return o.known[i].offset >= offset })
 }
 
-func (o *offsets) find(offset int64) *Copy {
-	if i := o.search(offset); i < len(o.copies) && o.copies[i].Offset == offset {
-		return o.copies[i]
+// find returns the copy at an offset; of one that has ended only that it was
+// known.
+func (o *offsets) find(offset int64) (c *Copy, known bool) {
+	if i := o.search(offset); i < len(o.known) && o.known[i].offset == offset {
+		return o.known[i].copy, true
 	}
-	return nil
+	return nil, false
 }
 
-// settled tells that one more copy has ended.
-func (o *offsets) settled() {
+// settled tells that a copy has ended.
+func (o *offsets) settled(c *Copy) {
 	o.open--
+	i := 0
+	if o.known[0].copy != c {
+		i = o.search(c.Offset)
+	}
+	o.known[i].copy = nil
 	o.trim()
 }
 
@@ -58,9 +72,8 @@ func (o *offsets) settled() {
 // has read its offset stays, so that it is recognised when it is.
 func (o *offsets) trim() {
 	n := 0
-	for n < len(o.copies) && o.copies[n].state == ended && o.copies[n].Offset < o.next {
-		o.copies[n] = nil
+	for n < len(o.known) && o.known[n].copy == nil && o.known[n].offset < o.next {
 		n++
 	}
-	o.copies = o.copies[n:]
+	o.known = o.known[n:]
 }

@@ -16,11 +16,11 @@ const (
 	positionHandled   = -2
 )
 
-// caused completes a message that m has caused: its ID is derived, so that a
+// caused completes a message that m has caused, and returns its record: its ID is derived, so that a
 // repeated run sends the same one; conversation, deadline, hop budget, spend
 // budget and trace are inherited and never raised.
 func (l *Lane) caused(m *message, out *streaming.Outgoing, position int, now time.Time) *streaming.Record {
-	env := out.Envelope
+	env := &out.Envelope
 	env.ID = schemas.DerivedID(m.env.Source, m.env.ID, l.cfg.Group, position)
 	env.Source = l.cfg.Agent
 	env.Time = now
@@ -36,11 +36,14 @@ func (l *Lane) caused(m *message, out *streaming.Outgoing, position int, now tim
 		env.Budget = m.env.Budget
 	}
 	env.TraceParent, env.TraceState = l.cfg.Trace(m.env.TraceParent, m.env.TraceState)
-	return Record(&env, out)
+	return Record(env, out)
 }
 
-// usualHeaders is how many a message mostly has; hop data comes on top.
-const usualHeaders = 14
+// written is a record with room for the headers that a message mostly has.
+type written struct {
+	streaming.Record
+	headers [14]streaming.Header
+}
 
 // Record is an outgoing message as a record to append.
 func Record(env *streaming.Envelope, out *streaming.Outgoing) *streaming.Record {
@@ -48,14 +51,15 @@ func Record(env *streaming.Envelope, out *streaming.Outgoing) *streaming.Record 
 	if key == "" {
 		key = env.CorrelationID
 	}
-	return &streaming.Record{
+	w := &written{Record: streaming.Record{
 		Topic:     out.Topic,
 		Partition: out.Partition,
 		Timestamp: env.Time,
 		Key:       []byte(key),
 		Value:     out.Value,
-		Headers:   schemas.AppendEnvelope(make([]streaming.Header, 0, usualHeaders), env),
-	}
+	}}
+	w.Headers = schemas.AppendEnvelope(w.headers[:0], env)
+	return &w.Record
 }
 
 // ack is the ack of that mode for m, at the sender's reply path or inbox.

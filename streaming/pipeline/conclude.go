@@ -10,14 +10,29 @@ import (
 )
 
 // conclusion is what has to be durable before a message counts as settled: its
-// records, then its mark. The callbacks run on the lane's goroutine.
+// records, then its mark. What follows runs on the lane's goroutine.
 type conclusion struct {
 	recs     []*streaming.Record
-	optional bool            // the last record may be refused
-	mark     *streaming.Mark // nil: the records say it all
-	settled  func(offsets []int64, ledger int64)
-	refused  func(err error) // a record can never be written
-	offsets  []int64
+	optional bool // the last record may be refused
+
+	done *attempt // a message that is done; else the following say what it is
+
+	mark    *streaming.Mark // nil: the records say it all
+	settled func(offsets []int64, ledger int64)
+	refused func(err error) // a record can never be written
+
+	offsets []int64
+	waiting int   // records not yet acknowledged
+	failure error // of a record
+	first   appended
+	one     [1]int64
+}
+
+// appended is one record of a conclusion on its way.
+type appended struct {
+	l *Lane
+	c *conclusion
+	i int
 }
 
 // conclude makes a conclusion durable. At least once: the records are
@@ -28,34 +43,61 @@ func (l *Lane) conclude(c *conclusion) {
 		l.staged = append(l.staged, c)
 		return
 	}
-	c.offsets = make([]int64, len(c.recs))
-	waiting := len(c.recs)
-	var refused error
-	for i, rec := range c.recs {
-		l.append(rec, func(offset int64, err error) {
-			c.offsets[i] = offset
-			switch {
-			case err == nil:
-			case isRefusal(err) && c.optional && i == len(c.recs)-1:
-				l.cfg.Logger.Info("not sent", "topic", rec.Topic, "error", err)
-			default:
-				refused = fmt.Errorf("append to %s: %w", rec.Topic, err)
-			}
-			if waiting--; waiting > 0 {
-				return
-			}
-			switch {
-			case refused != nil && isRefusal(refused):
-				c.refused(refused)
-			case refused != nil:
-				l.fail(refused)
-			case c.mark == nil:
-				c.settled(c.offsets, 0)
-			default:
-				l.staged = append(l.staged, c)
-			}
-		})
+	c.waiting = len(c.recs)
+	c.offsets = c.one[:]
+	if c.waiting > 1 {
+		c.offsets = make([]int64, c.waiting)
 	}
+	c.first = appended{l: l, c: c}
+	l.append(c.recs[0], &c.first)
+	for i := 1; i < len(c.recs); i++ {
+		l.append(c.recs[i], &appended{l, c, i})
+	}
+}
+
+// acked stages the mark once all records of a conclusion are acknowledged.
+func (a *appended) acked(offset int64, err error) {
+	l, c, topic := a.l, a.c, a.c.recs[a.i].Topic
+	c.offsets[a.i] = offset
+	switch {
+	case err == nil:
+	case isRefusal(err) && c.optional && a.i == len(c.recs)-1:
+		l.cfg.Logger.Info("not sent", "topic", topic, "error", err)
+	default:
+		c.failure = fmt.Errorf("append to %s: %w", topic, err)
+	}
+	if c.waiting--; c.waiting > 0 {
+		return
+	}
+	switch {
+	case c.failure != nil && isRefusal(c.failure):
+		l.refuse(c, c.failure)
+	case c.failure != nil:
+		l.fail(c.failure)
+	case c.done == nil && c.mark == nil:
+		l.conclusive(c, c.offsets, 0)
+	default:
+		l.staged = append(l.staged, c)
+	}
+}
+
+// conclusive tells that a conclusion is durable: its records at these offsets,
+// its mark at that of the ledger.
+func (l *Lane) conclusive(c *conclusion, offsets []int64, ledger int64) {
+	if c.done != nil {
+		l.finish(c.done)
+		return
+	}
+	c.settled(offsets, ledger)
+}
+
+// refuse tells that a record of a conclusion can never be written.
+func (l *Lane) refuse(c *conclusion, err error) {
+	if c.done != nil {
+		l.outputRefused(c.done, err)
+		return
+	}
+	c.refused(err)
 }
 
 // isRefusal reports whether an append failed because of its record.
@@ -71,16 +113,20 @@ func (l *Lane) flush() {
 		return
 	}
 	batch := l.staged
-	l.staged = nil
-	var marks []streaming.Mark
+	l.staged, l.flushed = l.flushed[:0], batch
+	l.marks = l.marks[:0]
 	for _, c := range batch {
-		if c.mark != nil {
-			marks = append(marks, *c.mark)
+		switch {
+		case c.done != nil:
+			l.marks = append(l.marks, l.doneMark(c.done))
+		case c.mark != nil:
+			l.marks = append(l.marks, *c.mark)
 		}
 	}
 	var entry *streaming.Record
-	if len(marks) > 0 {
-		value, err := schemas.EncodeMarks(context.WithoutCancel(l.ctx), l.cfg.Codec, marks)
+	if len(l.marks) > 0 {
+		value, err := schemas.EncodeMarks(context.WithoutCancel(l.ctx), l.cfg.Codec, l.marks)
+		clear(l.marks)
 		if err != nil {
 			l.fail(err)
 			return
@@ -92,16 +138,17 @@ func (l *Lane) flush() {
 		l.commitBatch(batch, entry)
 		return
 	}
-	l.append(entry, func(offset int64, err error) {
+	l.append(entry, ackedFunc(func(offset int64, err error) {
 		l.flushing = false
 		if err != nil {
 			l.fail(err)
 			return
 		}
 		for _, c := range batch {
-			c.settled(c.offsets, offset)
+			l.conclusive(c, c.offsets, offset)
 		}
-	})
+		clear(batch)
+	}))
 }
 
 // commitBatch writes a batch in a transaction that it may share with other
@@ -130,9 +177,10 @@ func (l *Lane) commitBatch(batch []*conclusion, entry *streaming.Record) {
 			}
 			at := 0
 			for _, c := range batch {
-				c.settled(offsets[at:at+len(c.recs)], ledger)
+				l.conclusive(c, offsets[at:at+len(c.recs)], ledger)
 				at += len(c.recs)
 			}
+			clear(batch)
 		})
 	})
 }
@@ -155,7 +203,7 @@ func (l *Lane) restage(batch []*conclusion, refused map[int]error) {
 		}
 		at += last + 1
 		if cause != nil {
-			failed = append(failed, func() { c.refused(cause) })
+			failed = append(failed, func() { l.refuse(c, cause) })
 		} else {
 			again = append(again, c)
 		}

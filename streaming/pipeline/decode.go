@@ -10,21 +10,22 @@ import (
 // has the original headers only: hop data is taken off on the way in and put
 // on again on the way out.
 type message struct {
-	rec streaming.Record
-	env streaming.Envelope
-	hop streaming.Hop
-	bad error // the envelope breaks the contract: what is wrong with it
+	rec  streaming.Record
+	key  string // of the record
+	env  streaming.Envelope
+	hop  *streaming.Hop // nil on the input log
+	bad  error          // the envelope breaks the contract: what is wrong with it
+	copy lane.Copy      // of an input record. In a tier it stands alone, as it outlives its value in memory
 
 	acked bool // its sender knows that it has arrived
 }
 
 // decodeInput reads a record of the input topic. What parley- hop headers it
 // arrives with are its sender's: they are kept and mean nothing (rule M2).
-func decodeInput(rec streaming.Record) (*message, *lane.Copy) {
-	m := &message{rec: rec}
-	m.hop.Origin = streaming.Origin{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Timestamp: rec.Timestamp}
-	m.env, m.bad = schemas.DecodeEnvelope(&m.rec)
-	return m, m.asCopy(lane.Input, rec.Offset)
+func decodeInput(rec *streaming.Record) (*message, *lane.Copy) {
+	m := &message{rec: *rec}
+	m.bad = schemas.ReadEnvelope(&m.env, &m.rec)
+	return m, m.asCopy(&m.copy, lane.Input, rec.Offset)
 }
 
 // decodeHop reads a record of a retry topic. Without valid hop data nothing is
@@ -32,35 +33,50 @@ func decodeInput(rec streaming.Record) (*message, *lane.Copy) {
 // dead-lettered as contract.
 func decodeHop(rec streaming.Record, tier lane.Log) (*message, *lane.Copy) {
 	original, hop, ok, err := schemas.SplitHop(rec.Headers)
-	m := &message{rec: rec, hop: hop}
+	m := &message{rec: rec, hop: &hop}
 	if !ok || err != nil {
-		m.hop.Origin = streaming.Origin{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Timestamp: rec.Timestamp}
+		hop.Origin = place(&rec)
 		m.bad = &schemas.ContractError{Header: "parley-attempt", Problem: "a record in a retry topic without valid hop data"}
-		c := m.asCopy(tier, rec.Offset)
+		c := m.asCopy(new(lane.Copy), tier, rec.Offset)
 		c.Origin = -1 // before all of its key; the input log is always past it
 		return m, c
 	}
 	m.rec.Headers = original
-	m.env, m.bad = schemas.DecodeEnvelope(&m.rec)
-	return m, m.asCopy(tier, rec.Offset)
+	m.bad = schemas.ReadEnvelope(&m.env, &m.rec)
+	return m, m.asCopy(new(lane.Copy), tier, rec.Offset)
 }
 
-func (m *message) asCopy(log lane.Log, offset int64) *lane.Copy {
-	c := &lane.Copy{
-		Log: log, Offset: offset,
-		Origin: m.hop.Origin.Offset, Moves: m.hop.Moves, Attempts: m.hop.Attempt,
-		ID: m.id(), Payload: m,
+// asCopy fills c with what the state machine has to know of the message.
+func (m *message) asCopy(c *lane.Copy, log lane.Log, offset int64) *lane.Copy {
+	c.Log, c.Offset, c.ID, c.Payload = log, offset, m.id(), m
+	if m.rec.Key != nil {
+		c.Key = "k" + string(m.rec.Key)
+		m.key = c.Key[1:]
+	} else {
+		c.Key = "i" + string(c.ID[:]) // no key, no order: only copies of one message are kept apart
 	}
+	if m.hop == nil {
+		c.Origin = m.rec.Offset
+		return c
+	}
+	c.Origin, c.Moves, c.Attempts = m.hop.Origin.Offset, m.hop.Moves, m.hop.Attempt
 	if m.hop.Due > 0 {
 		c.Due = unixMilli(m.hop.Due)
 		c.Scheduled = m.hop.Attempt == 0 // a failure has an attempt, and what follows it or is redriven no due time
 	}
-	if m.rec.Key != nil {
-		c.Key = "k" + string(m.rec.Key)
-	} else {
-		c.Key = "i" + string(c.ID[:]) // no key, no order: only copies of one message are kept apart
-	}
 	return c
+}
+
+// origin is the place of the message's record in its input topic.
+func (m *message) origin() streaming.Origin {
+	if m.hop == nil {
+		return place(&m.rec)
+	}
+	return m.hop.Origin
+}
+
+func place(rec *streaming.Record) streaming.Origin {
+	return streaming.Origin{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Timestamp: rec.Timestamp}
 }
 
 // id is the idempotency key. A record without a readable identity is known by
@@ -69,7 +85,7 @@ func (m *message) id() streaming.MessageID {
 	if m.env.Source != "" && m.env.ID != "" {
 		return streaming.HashID(m.env.Source, m.env.ID)
 	}
-	o := m.hop.Origin
+	o := m.origin()
 	return streaming.HashOrigin(o.Topic, o.Partition, o.Offset)
 }
 
@@ -80,7 +96,7 @@ func (m *message) copyRecord(topic string, hop *streaming.Hop) *streaming.Record
 	copy(headers, m.rec.Headers)
 	return &streaming.Record{
 		Topic:     topic,
-		Partition: m.hop.Origin.Partition,
+		Partition: m.origin().Partition,
 		Key:       m.rec.Key,
 		Value:     m.rec.Value,
 		Headers:   schemas.AppendHop(headers, hop),

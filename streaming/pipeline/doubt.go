@@ -131,7 +131,7 @@ func (l *Lane) mark(c *lane.Copy, m *message) {
 				l.machine.GiveBack(c)
 				return
 			}
-			l.handle(c, m)
+			l.launch(c, m)
 		},
 	})
 }
@@ -155,7 +155,7 @@ func (l *Lane) cameBack(c *lane.Copy) {
 // was running.
 func (l *Lane) drained() bool {
 	switch {
-	case l.running > 0 || l.appends > 0 || len(l.staged) > 0 || !l.quiet():
+	case l.running > 0 || l.appends > 0 || len(l.staged) > 0 || !l.inbox.isEmpty():
 		return false
 	case l.failure != nil || l.released:
 		return true

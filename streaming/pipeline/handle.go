@@ -8,9 +8,29 @@ import (
 
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/lane"
 )
 
-// attempted is what one attempt came to.
+// attempt is one attempt of a message, with what it needs and what it comes to,
+// in one piece.
+type attempt struct {
+	l      *Lane
+	c      *lane.Copy
+	m      *message
+	number int
+	permit *permit
+
+	delivery streaming.Delivery
+	outbox   streaming.Outbox
+	steps    attemptSteps
+
+	attempted
+	ended      time.Time
+	conclusion conclusion
+	one        [1]*streaming.Record
+}
+
+// attempted is what an attempt came to.
 type attempted struct {
 	err     error
 	outputs []*streaming.Record
@@ -19,21 +39,22 @@ type attempted struct {
 	took    time.Duration
 }
 
-// attempt decodes the payload and runs the handler, on a goroutine of its own.
-func (l *Lane) attempt(ctx context.Context, s start) attempted {
-	c, m := s.c, s.m
-	if err := l.admit(m, l.cfg.Clock.Now()); err != nil {
-		return attempted{err: err}
+// handle decodes the payload and runs the handler, on a goroutine of its own.
+func (l *Lane) handle(ctx context.Context, a *attempt) {
+	m := a.m
+	start := l.cfg.Clock.Now()
+	if a.err = l.admit(m, start); a.err != nil {
+		return
 	}
 	handler := l.cfg.Handlers[m.env.Type]
 	payload := handler.New()
 	if err := l.cfg.Codec.Decode(ctx, m.rec.Value, payload, m.env.Type); err != nil {
 		if reason, ok := schemas.ErrorReason(err); ok {
-			err = streaming.DeadLetter(reason, err)
+			a.err = streaming.DeadLetter(reason, err)
 		} else {
-			err = &streaming.UnavailableError{Err: err}
+			a.err = &streaming.UnavailableError{Err: err}
 		}
-		return attempted{err: err}
+		return
 	}
 
 	if l.cfg.HandlerTimeout > 0 {
@@ -46,18 +67,17 @@ func (l *Lane) attempt(ctx context.Context, s start) attempted {
 		ctx, cancel = context.WithDeadline(ctx, m.env.Expiry)
 		defer cancel()
 	}
-	steps := &attemptSteps{l: l, c: c, ctx: ctx, begun: make(map[string]bool)}
-	d := &streaming.Delivery{
-		Envelope: m.env, Key: string(m.rec.Key), Payload: payload, Attempt: s.number, Outbox: &streaming.Outbox{}, Steps: steps,
+	a.steps.l, a.steps.c, a.steps.ctx = l, a.c, ctx
+	a.delivery = streaming.Delivery{
+		Envelope: &m.env, Key: m.key, Payload: payload, Attempt: a.number, Outbox: &a.outbox, Steps: &a.steps,
 	}
-	if s.permit != nil {
-		d.Spend = func(tokens float64) { s.permit.spend(l.cfg.Clock.Now(), tokens) }
+	if a.permit != nil {
+		a.delivery.Spend = func(tokens float64) { a.permit.spend(l.cfg.Clock.Now(), tokens) }
 	}
-	start := l.cfg.Clock.Now()
-	err := guarded(ctx, handler, d)
-	steps.end()
-	now := l.cfg.Clock.Now()
-	a := attempted{err: err, ran: true, took: now.Sub(start)}
+	err := guarded(ctx, handler, &a.delivery)
+	a.steps.end()
+	a.ended = l.cfg.Clock.Now()
+	a.err, a.ran, a.took = err, true, a.ended.Sub(start)
 	if err != nil {
 		var registry *schemas.RegistryUnavailableError
 		if errors.As(err, &registry) {
@@ -66,17 +86,18 @@ func (l *Lane) attempt(ctx context.Context, s start) attempted {
 		if cause := context.Cause(ctx); errors.Is(cause, streaming.ErrHandlerTimeout) {
 			a.err = errors.Join(cause, err)
 		}
-		return a
+		return
 	}
-	for i := range d.Outbox.Staged() {
-		a.outputs = append(a.outputs, l.caused(m, &d.Outbox.Staged()[i], i, now))
+	staged := a.outbox.Staged()
+	a.outputs = a.one[:0]
+	for i := range staged {
+		a.outputs = append(a.outputs, l.caused(m, &staged[i], i, a.ended))
 	}
 	if m.env.Ack == streaming.AckHandled {
-		if a.ack, err = l.ack(ctx, m, streaming.AckHandled, now); err != nil {
+		if a.ack, err = l.ack(ctx, m, streaming.AckHandled, a.ended); err != nil {
 			a.err = &streaming.UnavailableError{Err: err}
 		}
 	}
-	return a
 }
 
 // guarded turns a panic into an error with its stack.

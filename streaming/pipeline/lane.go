@@ -76,10 +76,9 @@ type Lane struct {
 	done    chan struct{}
 
 	active atomic.Bool // it starts handlers or has some running
+	inbox inbox
 
 	mu      sync.Mutex
-	events  []func()
-	wake    chan struct{}
 	state   Positions // published
 	queued  int       // input records offered, not yet read by the machine
 	full    bool
@@ -87,11 +86,14 @@ type Lane struct {
 	lost    bool // owned no more: nothing may be sent
 
 	// Only on the lane's goroutine.
-	running  int        // handlers
-	runners  int        // goroutines that run them
-	attempts chan start // to the runners; closed when the lane ends
-	appends  int        // appends not yet acknowledged
+	running  int // handlers
+	runners  *runners
+	appends  int // appends not yet acknowledged
+	commit   []int64
 	staged   []*conclusion
+	flushed  []*conclusion    // under way; its room is used again
+	marks    []streaming.Mark // room for those of a batch
+	now      time.Time        // of the loop's round
 	flushing bool
 	turn     *turn // to start a handler, among the lanes that share a limiter
 	closing  bool
@@ -106,14 +108,6 @@ type Lane struct {
 	told     bool             // that the index of waiting copies is full
 	carrying bool             // steps are being carried forward
 	unmarked []streaming.Mark // of dead letters that were recalled without one
-}
-
-// start is one attempt to be made.
-type start struct {
-	c      *lane.Copy
-	m      *message
-	number int
-	permit *permit
 }
 
 // Positions is how far a lane has come.
@@ -131,10 +125,9 @@ func NewLane(ctx context.Context, cfg Config) *Lane {
 		steps:   newStepIndex(cfg.HeldStepBytes),
 		doubt:   newDoubt(),
 		done:    make(chan struct{}),
-		wake:    make(chan struct{}, 1),
-		// There are as many runners as attempts under way: sending hardly waits.
-		attempts: make(chan start, cfg.Parallel),
+		inbox:   inbox{wake: make(chan struct{}, 1)},
 	}
+	l.runners = newRunners(l.runAttempt)
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	l.turn = cfg.Limiter.turn(l.Wake)
 	return l
@@ -151,17 +144,7 @@ func (l *Lane) Offer(tier int, recs []streaming.Record) (full bool) {
 		full = l.full
 	}
 	l.mu.Unlock()
-	l.post(func() {
-		for i := range recs {
-			l.read(lane.Log(tier), recs[i])
-		}
-		if tier == 0 {
-			l.cfg.Observer.Consumed(len(recs))
-			l.mu.Lock()
-			l.queued -= len(recs)
-			l.mu.Unlock()
-		}
-	})
+	l.inbox.put(func(h *happened) { h.offers = append(h.offers, offer{lane.Log(tier), recs}) })
 	return full
 }
 
@@ -171,7 +154,7 @@ func (l *Lane) Positions() Positions {
 	defer l.mu.Unlock()
 	p := l.state
 	p.Pending += l.queued
-	p.Idle = p.Idle && len(l.events) == 0
+	p.Idle = p.Idle && l.inbox.isEmpty()
 	return p
 }
 
@@ -239,12 +222,7 @@ func (l *Lane) Abort() {
 	<-l.done
 }
 
+// post has a function run on the lane's goroutine.
 func (l *Lane) post(event func()) {
-	l.mu.Lock()
-	l.events = append(l.events, event)
-	l.mu.Unlock()
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
+	l.inbox.put(func(h *happened) { h.events = append(h.events, event) })
 }

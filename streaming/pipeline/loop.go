@@ -14,7 +14,11 @@ import (
 // machine, does what that decides, and writes what is staged.
 func (l *Lane) loop() {
 	defer close(l.done)
-	defer close(l.attempts)
+	defer func() {
+		for _, a := range l.runners.stop() {
+			a.permit.end(l.cfg.Clock.Now(), false)
+		}
+	}()
 	defer l.cancel()
 	defer func() {
 		l.turn.rest(l.cfg.Clock.Now(), false)
@@ -25,17 +29,15 @@ func (l *Lane) loop() {
 	}()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	var h happened
 	for {
-		l.mu.Lock()
-		events, lost := l.events, l.lost
-		l.events = nil
-		l.mu.Unlock()
-		if lost {
+		l.now = l.cfg.Clock.Now()
+		h = l.inbox.take(h)
+		if l.isLost() {
 			return
 		}
-		for _, event := range events {
-			event()
-		}
+		l.hear(&h)
+		h.reset()
 		l.active.Store(true)
 		l.decide()
 		l.yield()
@@ -58,7 +60,7 @@ func (l *Lane) loop() {
 		}
 		timer.Reset(wait)
 		select {
-		case <-l.wake:
+		case <-l.inbox.wake:
 		case <-timer.C:
 		}
 	}
@@ -70,14 +72,38 @@ func (l *Lane) isLost() bool {
 	return l.lost
 }
 
-func (l *Lane) quiet() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.events) == 0
+// hear takes what has happened into account.
+func (l *Lane) hear(h *happened) {
+	for _, event := range h.events {
+		event()
+	}
+	for _, r := range h.receipts {
+		l.appends--
+		if l.failure == nil {
+			r.to.acked(r.offset, r.err)
+		}
+	}
+	for _, a := range h.attempts {
+		l.running--
+		if l.failure == nil {
+			l.settle(a)
+		}
+	}
+	for _, o := range h.offers {
+		for i := range o.recs {
+			l.read(o.log, &o.recs[i])
+		}
+		if o.log == lane.Input {
+			l.cfg.Observer.Consumed(len(o.recs))
+			l.mu.Lock()
+			l.queued -= len(o.recs)
+			l.mu.Unlock()
+		}
+	}
 }
 
 // read takes one record into the state machine.
-func (l *Lane) read(log lane.Log, rec streaming.Record) {
+func (l *Lane) read(log lane.Log, rec *streaming.Record) {
 	if log == lane.Input {
 		m, c := decodeInput(rec)
 		if !l.concerns(m) {
@@ -95,7 +121,7 @@ func (l *Lane) read(log lane.Log, rec streaming.Record) {
 		}
 		return
 	}
-	_, c := decodeHop(rec, log)
+	_, c := decodeHop(*rec, log)
 	l.order(c)
 	if !l.keeps(c) {
 		c.Payload = nil
@@ -109,6 +135,7 @@ func (l *Lane) decide() {
 		return
 	}
 	now := l.cfg.Clock.Now()
+	l.now = now
 	for !l.closing {
 		d := l.machine.Next(now, l.room(now))
 		switch d.Action {
@@ -153,10 +180,10 @@ func (l *Lane) acknowledge(c *lane.Copy, m *message, now time.Time) {
 	l.post(func() {
 		l.running--
 		if err != nil {
-			l.settle(c, m, attempted{err: &streaming.UnavailableError{Err: err}})
+			l.settle(&attempt{c: c, m: m, attempted: attempted{err: &streaming.UnavailableError{Err: err}}})
 			return
 		}
-		l.append(rec, func(_ int64, err error) {
+		l.append(rec, ackedFunc(func(_ int64, err error) {
 			switch {
 			case err == nil:
 				l.cfg.Observer.Sent(rec.Topic, 1)
@@ -166,7 +193,7 @@ func (l *Lane) acknowledge(c *lane.Copy, m *message, now time.Time) {
 			}
 			m.acked = true
 			l.machine.GiveBack(c)
-		})
+		}))
 	})
 }
 
@@ -175,33 +202,23 @@ func (l *Lane) run(c *lane.Copy, m *message) {
 		l.begin(c, m)
 		return
 	}
-	l.handle(c, m)
+	l.launch(c, m)
 }
 
-// handle gives a message to a runner.
-func (l *Lane) handle(c *lane.Copy, m *message) {
+// launch gives a message to a runner.
+func (l *Lane) launch(c *lane.Copy, m *message) {
 	l.running++
-	l.cfg.Breaker.Started(l.cfg.Clock.Now())
-	if l.running > l.runners {
-		l.runners++
-		go l.runAttempts()
-	}
-	l.attempts <- start{c, m, c.Attempts + 1, l.turn.use(l.cfg.Clock.Now())}
+	l.cfg.Breaker.Started(l.now)
+	l.runners.start(&attempt{l: l, c: c, m: m, number: c.Attempts + 1, permit: l.turn.use(l.now)})
 }
 
-// runAttempts runs handlers until the lane has ended. A goroutine serves many
-// messages, because growing its stack costs about as much as handling one.
-func (l *Lane) runAttempts() {
-	for s := range l.attempts {
-		a := l.attempt(l.ctx, s)
-		s.permit.end(l.cfg.Clock.Now(), a.ran)
-		l.post(func() {
-			l.running--
-			if l.failure == nil {
-				l.settle(s.c, s.m, a)
-			}
-		})
+// runAttempt runs a handler, on a runner's goroutine.
+func (l *Lane) runAttempt(a *attempt) {
+	l.handle(l.ctx, a)
+	if a.permit != nil {
+		a.permit.end(l.cfg.Clock.Now(), a.ran)
 	}
+	l.inbox.put(func(h *happened) { h.attempts = append(h.attempts, a) })
 }
 
 // loadPause is how long a value that cannot be read waits for the next try.
@@ -227,21 +244,16 @@ func (l *Lane) load(c *lane.Copy) {
 	}()
 }
 
-// append sends a record, if the lane is still owned; acked runs on the lane's
+// append sends a record, if the lane is still owned; to is told on the lane's
 // goroutine. What is left of a lost lane is never reported back: nothing of it
 // is settled.
-func (l *Lane) append(rec *streaming.Record, acked func(offset int64, err error)) {
+func (l *Lane) append(rec *streaming.Record, to acked) {
 	if l.isLost() {
 		return
 	}
 	l.appends++
 	l.cfg.Log.Append(rec, func(offset int64, err error) {
-		l.post(func() {
-			l.appends--
-			if l.failure == nil {
-				acked(offset, err)
-			}
-		})
+		l.inbox.put(func(h *happened) { h.receipts = append(h.receipts, receipt{to, offset, err}) })
 	})
 }
 
@@ -267,10 +279,7 @@ func (l *Lane) ended(c *lane.Copy) {
 }
 
 func (l *Lane) publish() {
-	commit := make([]int64, len(l.cfg.Tiers)+1)
-	for i := range commit {
-		commit[i] = l.machine.Watermark(lane.Log(i))
-	}
+	commit := l.watermarks()
 	p := Positions{
 		Commit:  commit,
 		Pending: l.machine.Unsettled(lane.Input),
@@ -288,6 +297,24 @@ func (l *Lane) publish() {
 	if room {
 		l.cfg.OnRoom()
 	}
+}
+
+// watermarks returns how far each log may be committed: the same slice while
+// nothing has moved, as others may hold it.
+func (l *Lane) watermarks() []int64 {
+	same := len(l.commit) > 0
+	for i := range l.commit {
+		same = same && l.commit[i] == l.machine.Watermark(lane.Log(i))
+	}
+	if same {
+		return l.commit
+	}
+	commit := make([]int64, len(l.cfg.Tiers)+1)
+	for i := range commit {
+		commit[i] = l.machine.Watermark(lane.Log(i))
+	}
+	l.commit = commit
+	return commit
 }
 
 // oldest is the timestamp of the oldest unsettled input record, or zero.

@@ -10,7 +10,7 @@ import (
 
 // settle brings a finished attempt to its end: outputs acknowledged, then the
 // mark; or the next copy acknowledged.
-func (l *Lane) settle(c *lane.Copy, m *message, a attempted) {
+func (l *Lane) settle(a *attempt) {
 	if a.ran {
 		reason := streaming.Reason("")
 		if a.err != nil {
@@ -22,57 +22,64 @@ func (l *Lane) settle(c *lane.Copy, m *message, a attempted) {
 	switch {
 	case a.err == nil:
 		l.cfg.Breaker.Available()
-		l.succeeded(c, m, a)
+		l.succeeded(a)
 	case l.cancelled():
-		l.machine.GiveBack(c) // ended by us, not by the message
+		l.machine.GiveBack(a.c) // ended by us, not by the message
 	case errors.As(a.err, &unavailable):
 		until := l.cfg.Breaker.Unavailable(l.cfg.Clock.Now())
 		l.cfg.Logger.Warn("the agent pauses", "agent", l.cfg.Agent, "until", until, "error", a.err)
-		l.cameBack(c)
-		l.machine.Later(c, until)
+		l.cameBack(a.c)
+		l.machine.Later(a.c, until)
 	default:
 		l.cfg.Breaker.Available()
-		l.failed(c, m, a)
+		l.failed(a.c, a.m, a.attempted)
 	}
 }
 
 // succeeded sends what the handler staged and marks the message done.
-func (l *Lane) succeeded(c *lane.Copy, m *message, a attempted) {
-	recs := a.outputs
+func (l *Lane) succeeded(a *attempt) {
+	a.conclusion = conclusion{recs: a.outputs, done: a}
 	if a.ack != nil {
-		recs = append(recs, a.ack)
+		a.conclusion.recs = append(a.conclusion.recs, a.ack)
+		a.conclusion.optional = true
 	}
-	now := l.cfg.Clock.Now()
-	l.conclude(&conclusion{
-		recs:     recs,
-		optional: a.ack != nil,
-		mark: &streaming.Mark{
-			Kind: streaming.MarkDone, ID: c.ID, Moves: c.Moves, Attempts: c.Attempts + 1, Log: l.logName(c.Log),
-			Offset: c.Offset, Origin: c.Origin, Epoch: l.epoch, Time: now,
-		},
-		settled: func([]int64, int64) {
-			l.ended(c)
-			l.machine.Done(c)
-			l.steps.drop(c.ID)
-			for _, rec := range recs {
-				l.cfg.Observer.Sent(rec.Topic, 1)
-			}
-			sent := m.env.Time
-			if sent.IsZero() {
-				sent = m.hop.Origin.Timestamp
-			}
-			l.cfg.Observer.EndToEnd(now.Sub(sent))
-			if c.Barrier {
-				l.cfg.OnStop()
-			}
-		},
-		refused: func(err error) {
-			if errors.Is(err, streaming.ErrRecordTooLarge) {
-				err = streaming.DeadLetter(streaming.ReasonTooLarge, err)
-			}
-			l.failed(c, m, attempted{err: err, ran: true})
-		},
-	})
+	l.conclude(&a.conclusion)
+}
+
+// doneMark is the mark of a message done.
+func (l *Lane) doneMark(a *attempt) streaming.Mark {
+	c := a.c
+	return streaming.Mark{
+		Kind: streaming.MarkDone, ID: c.ID, Moves: c.Moves, Attempts: c.Attempts + 1, Log: l.logName(c.Log),
+		Offset: c.Offset, Origin: c.Origin, Epoch: l.epoch, Time: a.ended,
+	}
+}
+
+// finish tells that the outputs and the mark of a message are durable.
+func (l *Lane) finish(a *attempt) {
+	c := a.c
+	l.ended(c)
+	l.machine.Done(c)
+	l.steps.drop(c.ID)
+	for _, rec := range a.conclusion.recs {
+		l.cfg.Observer.Sent(rec.Topic, 1)
+	}
+	sent := a.m.env.Time
+	if sent.IsZero() {
+		sent = a.m.origin().Timestamp
+	}
+	l.cfg.Observer.EndToEnd(l.now.Sub(sent))
+	if c.Barrier {
+		l.cfg.OnStop()
+	}
+}
+
+// outputRefused fails a message one of whose outputs can never be written.
+func (l *Lane) outputRefused(a *attempt, err error) {
+	if errors.Is(err, streaming.ErrRecordTooLarge) {
+		err = streaming.DeadLetter(streaming.ReasonTooLarge, err)
+	}
+	l.failed(a.c, a.m, attempted{err: err, ran: true})
 }
 
 // failed moves a message to the tier that the policy names, or to the
@@ -92,7 +99,7 @@ func (l *Lane) failed(c *lane.Copy, m *message, a attempted) {
 	l.cfg.Logger.Debug("retry", "agent", l.cfg.Agent, "type", m.env.Type, "id", m.env.ID, "attempt", attempts,
 		"delay", v.Delay, "reason", v.Reason, "error", a.err)
 	hop := streaming.Hop{
-		Attempt: attempts, Moves: c.Moves + 1, Due: ceilMilli(due), Origin: m.hop.Origin,
+		Attempt: attempts, Moves: c.Moves + 1, Due: ceilMilli(due), Origin: m.origin(),
 		Reason: v.Reason, Error: a.err.Error(),
 	}
 	l.move(c, m, lane.Log(v.Tier), &hop, func() { l.cfg.Observer.Retrying(v.Reason) })
@@ -102,7 +109,7 @@ func (l *Lane) failed(c *lane.Copy, m *message, a attempted) {
 // without a due time of its own, or with it to wait until it is due. No attempt is
 // counted.
 func (l *Lane) queueBehind(c *lane.Copy, m *message, tier lane.Log) {
-	hop := streaming.Hop{Attempt: c.Attempts, Moves: c.Moves + 1, Origin: m.hop.Origin}
+	hop := streaming.Hop{Attempt: c.Attempts, Moves: c.Moves + 1, Origin: m.origin()}
 	if c.Scheduled {
 		hop.Due = ceilMilli(c.Due)
 	}
@@ -114,7 +121,7 @@ func (l *Lane) move(c *lane.Copy, m *message, tier lane.Log, hop *streaming.Hop,
 	l.conclude(&conclusion{
 		recs: []*streaming.Record{m.copyRecord(l.logTopic(tier), hop)},
 		settled: func(offsets []int64, _ int64) {
-			next := (&message{rec: m.rec, env: m.env, hop: *hop, bad: m.bad}).asCopy(tier, offsets[0])
+			next := (&message{rec: m.rec, env: m.env, hop: hop, bad: m.bad}).asCopy(new(lane.Copy), tier, offsets[0])
 			next.Key, next.Origin = c.Key, c.Origin
 			if !l.keeps(next) {
 				next.Payload = nil
@@ -138,7 +145,7 @@ func (l *Lane) kill(c *lane.Copy, m *message, reason streaming.Reason, attempts 
 	l.cfg.Logger.Warn("dead letter", "agent", l.cfg.Agent, "topic", l.cfg.Topic, "type", m.env.Type, "id", m.env.ID,
 		"attempts", attempts, "reason", reason, "error", cause)
 	hop := streaming.Hop{
-		Attempt: attempts, Moves: c.Moves + 1, Origin: m.hop.Origin, Reason: reason, Error: reasonText(cause),
+		Attempt: attempts, Moves: c.Moves + 1, Origin: m.origin(), Reason: reason, Error: reasonText(cause),
 	}
 	l.conclude(&conclusion{
 		recs: []*streaming.Record{m.copyRecord(l.cfg.DeadLetterTopic, &hop)},

@@ -18,7 +18,7 @@ type attemptSteps struct {
 	ctx context.Context // of the run: it ends with the lane's ownership
 
 	mu    sync.Mutex
-	begun map[string]bool
+	begun map[string]bool // nil before the first
 	ended bool
 }
 
@@ -63,6 +63,9 @@ func (s *attemptSteps) begin(name string) error {
 		return streaming.ErrStepTooLate
 	case s.begun[name]:
 		return permanent(&streaming.StepClashError{Step: name})
+	}
+	if s.begun == nil {
+		s.begun = make(map[string]bool)
 	}
 	s.begun[name] = true
 	return nil

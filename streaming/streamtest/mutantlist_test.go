@@ -29,23 +29,22 @@ var mutants = []mutant{
 `,
 	}}},
 	{"mark before the outputs", []patch{{
-		pipelineConclude, "	c.offsets = make([]int64, len(c.recs))\n",
-		`	if recs, settled := c.recs, c.settled; c.mark != nil {
-		c.recs = nil
-		c.settled = func(_ []int64, ledger int64) {
+		pipelineConclude, "	c.waiting = len(c.recs)\n",
+		`	if recs, done := c.recs, c.done; done != nil {
+		mark := l.doneMark(done)
+		l.staged = append(l.staged, &conclusion{mark: &mark, settled: func([]int64, int64) {
 			for _, rec := range recs {
-				l.append(rec, func(int64, error) {})
+				l.append(rec, ackedFunc(func(int64, error) {}))
 			}
-			settled(make([]int64, len(recs)), ledger)
-		}
-		l.staged = append(l.staged, c)
+			l.finish(done)
+		}})
 		return
 	}
-	c.offsets = make([]int64, len(c.recs))
+	c.waiting = len(c.recs)
 `,
 	}}},
 	{"watermark past a gap", []patch{{
-		laneOffsets, "	if len(o.copies) > 0 && o.copies[0].Offset < o.next {\n", "	if len(o.copies) > 0 && o.copies[0].Offset < o.next-3 {\n",
+		laneOffsets, "	if len(o.known) > 0 && o.known[0].offset < o.next {\n", "	if len(o.known) > 0 && o.known[0].offset < o.next-3 {\n",
 	}}},
 	{"tiers committed as read", []patch{{
 		pipelineLane, "		commit[i] = l.machine.Watermark(lane.Log(i))\n",
@@ -75,7 +74,7 @@ var mutants = []mutant{
 	{"outputs outside the transaction", []patch{{
 		pipelineConclude, "	for _, c := range batch {\n		recs = append(recs, c.recs...)\n	}\n",
 		`	for _, c := range batch {
-		if c.mark != nil && c.mark.Kind == streaming.MarkDone {
+		if c.done != nil {
 			for _, rec := range c.recs {
 				l.cfg.Log.Append(rec, func(int64, error) {})
 			}
