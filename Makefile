@@ -9,7 +9,7 @@ SEEDS ?= 200
 .DEFAULT_GOAL := help
 .PHONY: help build test test-unit test-deploy test-bench test-integration \
 	simulate mutants bench lint generate check-generated \
-	kafka-image registry-image docker demo compose-check clean
+	kafka-image registry-image postgres-image docker demo compose-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ check-generated: generate ## fail where generated files are not current
 
 kafka-image: ## build parley/kafka where the public image cannot be pulled (FORCE=1 rebuilds)
 	@images/kafka/build.sh
+
+postgres-image: ## build parley/postgres likewise, from Debian's packages
+	@images/postgres/build.sh
 
 registry-image: ## build parley/apicurio-registry likewise
 	@images/registry/build.sh

@@ -23,6 +23,10 @@ type Message[T any] struct {
 // ID is the message's ID. With Envelope.Source it is the idempotency key.
 func (m *Message[T]) ID() string { return m.Envelope.ID }
 
+// Delivery is the attempt as the engine knows it: for packages that wrap
+// handlers.
+func (m *Message[T]) Delivery() *streaming.Delivery { return m.out.cause }
+
 // Publish stages an event for a stream: each group that subscribes gets it.
 func (m *Message[T]) Publish(stream string, payload schemas.Message, opts ...Option) error {
 	return m.out.stage(outgoing{topic: m.out.link.namespace.Events(stream), partition: -1, kind: streaming.KindEvent}, payload, opts)

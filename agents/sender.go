@@ -63,15 +63,11 @@ func (s *Sender) ToAgent(agent string, payload schemas.Message, opts ...Option) 
 
 // Send sends drafts and waits until all are durable.
 func (s *Sender) Send(ctx context.Context, drafts ...Draft) error {
-	recs := make([]*streaming.Record, len(drafts))
-	for i, d := range drafts {
-		rec, err := s.record(ctx, d)
-		if err != nil {
-			return err
-		}
-		recs[i] = rec
+	recs, err := s.Records(ctx, drafts...)
+	if err != nil {
+		return err
 	}
-	_, err := s.log.AppendSync(ctx, recs...)
+	_, err = s.log.AppendSync(ctx, recs...)
 	if errors.Is(err, streaming.ErrUnknownTopic) {
 		err = fmt.Errorf("%w; does the agent or stream exist? `parley topics list` shows what does", err)
 	}
@@ -81,6 +77,33 @@ func (s *Sender) Send(ctx context.Context, drafts ...Draft) error {
 		}
 	}
 	return err
+}
+
+// Records completes drafts as records that Forward sends: for a store that keeps
+// them until then. ID and time are those of this call.
+func (s *Sender) Records(ctx context.Context, drafts ...Draft) ([]*streaming.Record, error) {
+	recs := make([]*streaming.Record, len(drafts))
+	for i, d := range drafts {
+		rec, err := s.record(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		recs[i] = rec
+	}
+	return recs, nil
+}
+
+// Forward sends completed records in order and waits. The errors stand in the
+// places of their records: streaming.ErrRecordTooLarge and ErrUnknownTopic are
+// the record's fault; after any other it may or may not have been sent.
+func (s *Sender) Forward(ctx context.Context, recs ...*streaming.Record) []error {
+	errs := s.log.AppendEach(ctx, recs...)
+	for i, rec := range recs {
+		if errs[i] == nil {
+			s.sent(rec.Topic, 1)
+		}
+	}
+	return errs
 }
 
 // Stop tells each instance of an agent to end once what came before is settled.

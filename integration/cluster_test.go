@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 	if spec := os.Getenv(holderVariable); spec != "" {
 		os.Exit(runHolder(spec))
 	}
+	if spec := os.Getenv(bookerVariable); spec != "" {
+		os.Exit(runBooker(spec))
+	}
 	cluster.Main(m)
 }
 

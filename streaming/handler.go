@@ -1,6 +1,9 @@
 package streaming
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Handler handles the messages of one type. It is the erased form of an agent
 // author's typed function; package agents erases each one once.
@@ -24,4 +27,24 @@ type Delivery struct {
 	// Spend reports tokens that the handler has spent, for Limits; nil: nobody
 	// counts them. Several goroutines may call it.
 	Spend func(tokens float64)
+	Claim Claim
+
+	// Settled, if the handler sets it, is called once when the message is done for
+	// good: its outputs and its mark are acknowledged. It must not block. A crash
+	// may come before it.
+	Settled func()
 }
+
+// Claim says for which lane an attempt is made, and by which of its owners. A
+// later owner of the lane has a higher epoch.
+type Claim struct {
+	Group     string
+	Topic     string
+	Partition int32
+	Epoch     int64 // offset of the owner's claim in the ledger partition
+}
+
+// ErrFenced says that a later owner of the lane is at work. A handler that
+// returns an UnavailableError of it makes the lane be rebuilt from the logs, if
+// it is still owned: nothing of the attempt has had an effect.
+var ErrFenced = errors.New("a later owner of the partition is at work")

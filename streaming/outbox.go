@@ -27,5 +27,8 @@ func (o *Outbox) Stage(out Outgoing) {
 	o.staged = append(o.staged, out)
 }
 
+// Clear forgets what was staged.
+func (o *Outbox) Clear() { o.staged = nil }
+
 // Staged returns what was staged, in order.
 func (o *Outbox) Staged() []Outgoing { return o.staged }

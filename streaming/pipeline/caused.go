@@ -23,7 +23,9 @@ func (l *Lane) caused(m *message, out *streaming.Outgoing, position int, now tim
 	env := &out.Envelope
 	env.ID = schemas.DerivedID(m.env.Source, m.env.ID, l.cfg.Group, position)
 	env.Source = l.cfg.Agent
-	env.Time = now
+	if env.Time.IsZero() { // a message that is sent again keeps the time of the first
+		env.Time = now
+	}
 	env.CausationID = m.env.ID
 	if env.CorrelationID == "" {
 		env.CorrelationID = m.env.CorrelationID

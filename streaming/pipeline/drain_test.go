@@ -49,7 +49,7 @@ func TestADrainingLaneSleepsWhileARetryIsDue(t *testing.T) {
 			Handlers: map[string]streaming.Handler{"agent.error": slowOrLater{}}, Policy: retry.Policy{Tiers: []time.Duration{time.Second}, Attempts: 3},
 			Parallel: 4, MaxPending: 10, MaxHeld: 10, Codec: codec, Log: nowhere{}, Loader: nowhere{}, Clock: clock, Observer: pipeline.Unobserved{},
 			Logger: slog.New(slog.DiscardHandler), Trace: func(p, s string) (string, string) { return p, s },
-			OnRoom: func() {}, OnStop: func() {}, OnFail: func(err error) { t.Error(err) },
+			OnRoom: func() {}, OnStop: func() {}, OnFail: func(err error) { t.Error(err) }, OnFenced: func() {},
 			Facts: ledger.NewWindow(time.Hour, 100, clock.Now),
 		})
 		l.Open(1, 0, []int64{0})

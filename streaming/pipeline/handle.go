@@ -70,6 +70,7 @@ func (l *Lane) handle(ctx context.Context, a *attempt) {
 	a.steps.l, a.steps.c, a.steps.ctx = l, a.c, ctx
 	a.delivery = streaming.Delivery{
 		Envelope: &m.env, Key: m.key, Payload: payload, Attempt: a.number, Outbox: &a.outbox, Steps: &a.steps,
+		Claim: streaming.Claim{Group: l.cfg.Group, Topic: l.cfg.Topic, Partition: l.cfg.Partition, Epoch: l.epoch},
 	}
 	if a.permit != nil {
 		a.delivery.Spend = func(tokens float64) { a.permit.spend(l.cfg.Clock.Now(), tokens) }

@@ -61,7 +61,10 @@ type Config struct {
 	OnRoom func()      // a full lane takes records again
 	OnStop func()      // agent.stop has been settled
 	OnFail func(error) // the lane cannot go on; nothing more is settled
-	Facts  *ledger.Window
+	// OnFenced tells that a handler's database knows a later owner of the lane: it
+	// is lost, or has to be claimed anew. Any number of times.
+	OnFenced func()
+	Facts    *ledger.Window
 }
 
 // Lane takes the records of one owned input partition to their ends. Offer and
@@ -76,7 +79,7 @@ type Lane struct {
 	done    chan struct{}
 
 	active atomic.Bool // it starts handlers or has some running
-	inbox inbox
+	inbox  inbox
 
 	mu      sync.Mutex
 	state   Positions // published

@@ -25,6 +25,9 @@ func (l *Lane) settle(a *attempt) {
 		l.succeeded(a)
 	case l.cancelled():
 		l.machine.GiveBack(a.c) // ended by us, not by the message
+	case errors.Is(a.err, streaming.ErrFenced):
+		l.machine.Later(a.c, l.cfg.Clock.Now().Add(fencedPause))
+		l.cfg.OnFenced()
 	case errors.As(a.err, &unavailable):
 		until := l.cfg.Breaker.Unavailable(l.cfg.Clock.Now())
 		l.cfg.Logger.Warn("the agent pauses", "agent", l.cfg.Agent, "until", until, "error", a.err)
@@ -35,6 +38,10 @@ func (l *Lane) settle(a *attempt) {
 		l.failed(a.c, a.m, a.attempted)
 	}
 }
+
+// fencedPause is how long a message of a lane waits that a later owner may have:
+// until then this worker is told so, or the lane is rebuilt.
+const fencedPause = 5 * time.Second
 
 // succeeded sends what the handler staged and marks the message done.
 func (l *Lane) succeeded(a *attempt) {
@@ -69,6 +76,9 @@ func (l *Lane) finish(a *attempt) {
 		sent = a.m.origin().Timestamp
 	}
 	l.cfg.Observer.EndToEnd(l.now.Sub(sent))
+	if a.delivery.Settled != nil {
+		a.delivery.Settled()
+	}
 	if c.Barrier {
 		l.cfg.OnStop()
 	}

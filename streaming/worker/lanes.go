@@ -41,6 +41,7 @@ type owned struct {
 	committed   []int64       // per log, as Positions.Commit; guarded by Worker.committing
 	checkpoints []checkpoint  // in the ledger, oldest first; guarded by Worker.committing
 	stopped     bool          // guarded by lanes.mu
+	fenced      atomic.Bool   // a database knows a later owner
 	released    atomic.Bool   // owned no more: no transaction may hold anything of it
 	gone        chan struct{} // closed when it has been drained
 }
@@ -121,7 +122,7 @@ func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
 		Observer: o.observer, Logger: cfg.Logger, Trace: cfg.Trace, Facts: o.facts,
 		OnRoom: func() { ls.hasRoom(o) },
 		OnStop: func() { ls.w.stopSettled(o) },
-		OnFail: ls.w.fail,
+		OnFail: ls.w.fail, OnFenced: func() { ls.fenced(o) },
 	})
 	return o
 }

@@ -21,6 +21,7 @@ import (
 var shared struct {
 	kafka    once[*Kafka]
 	registry once[*Registry]
+	postgres once[*Postgres]
 }
 
 type once[T any] struct {
@@ -85,6 +86,9 @@ func Main(m *testing.M) {
 
 func stopShared() error {
 	var errs []error
+	if postgres := shared.postgres.value; postgres != nil {
+		errs = append(errs, postgres.stop())
+	}
 	if registry := shared.registry.value; registry != nil {
 		errs = append(errs, registry.stop())
 	}
