@@ -37,7 +37,11 @@ func NewCluster(t testing.TB) *Cluster {
 // Client returns a plain Kafka client, as a neighbour without our code has it.
 func (c *Cluster) Client(t testing.TB, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil))}, opts...)...)
+	own := []kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil))}
+	if c.Dialer != nil {
+		own = append(own, kgo.Dialer(c.Dialer))
+	}
+	cl, err := kgo.NewClient(append(own, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
