@@ -2,13 +2,14 @@ package pipeline
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const (
 	breakerFirst = time.Second // the first pause; each that follows is twice as long
 	breakerMost  = time.Minute
-	breakerLook  = 20 * time.Millisecond // how often a lane looks whether a probe has come back
+	breakerLook  = 20 * time.Millisecond // the least time between two looks of a lane
 )
 
 // Breaker pauses an agent while something that its handlers need is down. It
@@ -16,6 +17,12 @@ const (
 // probe, and closes when a handler comes back with any other outcome. All lanes
 // of a worker share one. A nil Breaker is always closed.
 type Breaker struct {
+	// Closed is called each time it closes: the lanes have to look again. It must
+	// not block.
+	Closed func()
+
+	open atomic.Bool // until is set: who finds it closed needs no lock
+
 	mu      sync.Mutex
 	until   time.Time // zero: closed
 	pause   time.Duration
@@ -24,7 +31,7 @@ type Breaker struct {
 
 // Ready reports whether a message may be started.
 func (b *Breaker) Ready(now time.Time) bool {
-	if b == nil {
+	if b == nil || !b.open.Load() {
 		return true
 	}
 	b.mu.Lock()
@@ -32,18 +39,24 @@ func (b *Breaker) Ready(now time.Time) bool {
 	return b.until.IsZero() || !now.Before(b.until)
 }
 
-// Started tells that a handler was started: while the breaker is open, it is the
-// probe. If it never comes back, because its lane was lost, the next may go
-// after a while.
-func (b *Breaker) Started(now time.Time) {
-	if b == nil {
-		return
+// Start asks to start a handler. While the breaker is open only one may, as a
+// probe, when its pause has passed; Ready has said the same to every lane. If the
+// probe never comes back, because its lane was lost, the next may go after a
+// while.
+func (b *Breaker) Start(now time.Time) bool {
+	if b == nil || !b.open.Load() {
+		return true
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.until.IsZero() {
-		b.until, b.probing = now.Add(breakerMost), true
+	switch {
+	case b.until.IsZero():
+		return true
+	case now.Before(b.until):
+		return false
 	}
+	b.until, b.probing = now.Add(breakerMost), true
+	return true
 }
 
 // Unavailable opens the breaker, or keeps it open for twice as long, and
@@ -63,22 +76,28 @@ func (b *Breaker) Unavailable(now time.Time) time.Time {
 		return b.until
 	}
 	b.until, b.probing = now.Add(b.pause), false
+	b.open.Store(true)
 	return b.until
 }
 
 // Available closes the breaker.
 func (b *Breaker) Available() {
-	if b == nil {
+	if b == nil || !b.open.Load() {
 		return
 	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
+	closes := !b.until.IsZero()
 	b.until, b.probing = time.Time{}, false
+	b.open.Store(false)
+	b.mu.Unlock()
+	if closes && b.Closed != nil {
+		b.Closed()
+	}
 }
 
 // Until is when the next probe may go, while the breaker is open.
 func (b *Breaker) Until() (time.Time, bool) {
-	if b == nil {
+	if b == nil || !b.open.Load() {
 		return time.Time{}, false
 	}
 	b.mu.Lock()

@@ -15,36 +15,43 @@ func TestBreaker(t *testing.T) {
 			t.Fatalf("ready is %v at %s", got, now.UTC().Format(time.TimeOnly))
 		}
 	}
+	start := func(want bool) {
+		t.Helper()
+		if got := b.Start(now); got != want {
+			t.Fatalf("start is %v at %s", got, now.UTC().Format(time.TimeOnly))
+		}
+	}
 	ready(true)
-	b.Started(now)
+	start(true)
 	b.Unavailable(now)
 	b.Unavailable(now) // another that was under way: the pause is no longer for it
 	ready(false)
 	now = now.Add(breakerFirst)
 	ready(true)
-	b.Started(now)
+	start(true)
 	ready(false) // one probe at a time
+	start(false) // though a lane was told otherwise before
 	b.Unavailable(now)
 	now = now.Add(breakerFirst)
 	ready(false) // twice as long
 	now = now.Add(breakerFirst)
 	ready(true)
-	b.Started(now)
+	start(true)
 	b.Available()
 	ready(true)
-	b.Started(now)
+	start(true)
 	ready(true)
 	b.Unavailable(now)
 	now = now.Add(breakerFirst)
-	b.Started(now)
+	start(true)
 	ready(false)
 	now = now.Add(breakerMost)
 	ready(true) // the probe never came back
-	b.Started(now)
+	start(true)
 	for range 20 {
 		b.Unavailable(now)
 		now = now.Add(breakerMost)
 		ready(true) // the pause is bounded
-		b.Started(now)
+		start(true)
 	}
 }

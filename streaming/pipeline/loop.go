@@ -164,6 +164,10 @@ func (l *Lane) start(d lane.Decision, m *message, now time.Time) {
 		go l.acknowledge(c, m, now)
 		return
 	}
+	if !l.cfg.Breaker.Start(now) { // another lane probes
+		l.machine.GiveBack(c)
+		return
+	}
 	if c.Attempts > 0 {
 		l.cfg.Observer.Redelivered()
 	}
@@ -208,7 +212,6 @@ func (l *Lane) run(c *lane.Copy, m *message) {
 // launch gives a message to a runner.
 func (l *Lane) launch(c *lane.Copy, m *message) {
 	l.running++
-	l.cfg.Breaker.Started(l.now)
 	l.runners.start(&attempt{l: l, c: c, m: m, number: c.Attempts + 1, permit: l.turn.use(l.now)})
 }
 

@@ -73,7 +73,5 @@ func (w *Worker) obey() {
 		return
 	}
 	w.gate.Open()
-	for _, o := range w.lanes.open() {
-		o.lane.Wake()
-	}
+	w.lanes.wake()
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-c9b6dc07/parley/agents"
 	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming"
 	"github.com/seed-c9b6dc07/parley/streaming/pipeline"
 	"github.com/seed-c9b6dc07/parley/streaming/streamtest"
 	"github.com/seed-c9b6dc07/parley/streaming/worker"
@@ -96,12 +97,14 @@ func (s *pausing) handled(n int) {
 // controlState is what an instance says of itself.
 type controlState struct {
 	pipeline.Unobserved
-	told, paused atomic.Bool
-	skipped      atomic.Int64
+	told, paused, breaker atomic.Bool
+	skipped, limited      atomic.Int64
 }
 
-func (c *controlState) Paused(paused bool) { c.paused.Store(paused); c.told.Store(true) }
-func (c *controlState) ControlSkipped()    { c.skipped.Add(1) }
+func (c *controlState) Paused(paused bool)                         { c.paused.Store(paused); c.told.Store(true) }
+func (c *controlState) BreakerOpen(open bool)                      { c.breaker.Store(open) }
+func (c *controlState) Limited(_ streaming.Limit, d time.Duration) { c.limited.Add(int64(d)) }
+func (c *controlState) ControlSkipped()                            { c.skipped.Add(1) }
 
 func (s *pausing) await(what string, want bool, states ...*controlState) {
 	s.t.Helper()

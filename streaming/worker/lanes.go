@@ -289,6 +289,13 @@ func (ls *lanes) owned() []streaming.TopicPartition {
 	return tps
 }
 
+// wake makes all lanes look again at what may be started.
+func (ls *lanes) wake() {
+	for _, o := range ls.open() {
+		o.lane.Wake()
+	}
+}
+
 // open lists the open lanes.
 func (ls *lanes) open() []*owned {
 	ls.mu.Lock()

@@ -42,7 +42,17 @@ func testLimitsHoldOverAllPartitionsAndKeepOrder(t *testing.T, exactlyOnce bool)
 		return nil
 	})
 	begin := time.Now()
-	start(t, p, a)
+	cfg, err := p.WorkerConfig(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := &controlState{}
+	cfg.ObserveAgent = state
+	w, err := worker.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	startWorker(t, w)
 	s, err := p.Sender("giver")
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +68,7 @@ func testLimitsHoldOverAllPartitionsAndKeepOrder(t *testing.T, exactlyOnce bool)
 	if took := time.Since(begin); took < (n+n/10-1)*5*time.Millisecond {
 		t.Errorf("%d handlers were started in %s: more than 200 a second", n+n/10, took)
 	}
+	eventually(t, "the time waited is told", func() bool { return state.limited.Load() > 0 })
 	if most.Load() > 2 {
 		t.Errorf("%d handlers at once", most.Load())
 	}

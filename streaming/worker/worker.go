@@ -65,6 +65,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w.limiter = pipeline.NewLimiter(w.cfg.Limits)
 	w.lanes = newLanes(w)
+	w.breaker.Closed = w.lanes.wake
 	return w, nil
 }
 
@@ -269,9 +270,19 @@ func (w *Worker) tend(ctx context.Context) {
 			for _, o := range w.lanes.open() {
 				o.lane.Observe()
 			}
+			w.observe()
 		case <-checkpoint.C:
 			w.maintain(ctx)
 		}
+	}
+}
+
+// observe tells what holds this worker back.
+func (w *Worker) observe() {
+	_, open := w.breaker.Until()
+	w.cfg.ObserveAgent.BreakerOpen(open)
+	for limit, d := range w.limiter.Waited(w.cfg.Clock.Now()) {
+		w.cfg.ObserveAgent.Limited(limit, d)
 	}
 }
 

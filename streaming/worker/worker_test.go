@@ -321,7 +321,17 @@ func unavailablePausesTheAgentWithoutAnAttempt(t *testing.T, exactlyOnce bool) {
 		}
 		return nil
 	})
-	start(t, p, a)
+	cfg, err := p.WorkerConfig(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := &controlState{}
+	cfg.ObserveAgent = state
+	w, err := worker.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	startWorker(t, w)
 	s, err := p.Sender("giver")
 	if err != nil {
 		t.Fatal(err)
@@ -336,9 +346,11 @@ func unavailablePausesTheAgentWithoutAnAttempt(t *testing.T, exactlyOnce bool) {
 	}
 	send(1)
 	got.await(t, 2) // the first, and the probe after a pause
+	eventually(t, "the breaker shows that it is open", state.breaker.Load)
 	up.Store(true)
 	send(30) // while it is open, none of them is a probe
 	got.await(t, 2+31)
+	eventually(t, "the breaker shows that it is closed", func() bool { return !state.breaker.Load() })
 	got.mu.Lock()
 	defer got.mu.Unlock()
 	if got.count["up=false attempt=1"] != 2 || got.count["up=true attempt=1"] != 31 {
