@@ -23,6 +23,7 @@ type Config struct {
 	SessionTimeout   time.Duration // after which a dead instance's partitions go to others; default 45 s
 	LedgerWindow     time.Duration // how long a message is recognised again; default 24 h
 	LedgerSize       int           // messages per partition that are recognised again; default 1,000,000 (62 MiB)
+	AnswerBytes      int           // of a request's answer that is kept for its duplicates; default 16 KiB; negative: none
 	StepBytes        int           // limit of one step's result; default 64 KiB
 	MessageStepBytes int           // limit of all step results of one message; default 1 MiB
 	ExactlyOnce      bool          // Kafka transactions, see worker.Config; default: at least once

@@ -41,6 +41,11 @@ func EncodeMarks(ctx context.Context, codec *Codec, marks []streaming.Mark) ([]b
 		case streaming.MarkBegun:
 			entry.Begun = append(entry.Begun, LedgerBegun{ID: m.ID, Moves: int32(m.Moves), Origin: m.Origin, Epoch: m.Epoch, Time: m.Time})
 			continue
+		case streaming.MarkAnswer:
+			for _, rec := range m.Answer {
+				entry.Answers = append(entry.Answers, fromAnswer(m.ID, rec))
+			}
+			continue
 		case streaming.MarkRelease:
 			entry.Released = append(entry.Released, LedgerRelease{Epoch: m.Epoch, Time: m.Time})
 			continue
@@ -58,7 +63,7 @@ func EncodeMarks(ctx context.Context, codec *Codec, marks []streaming.Mark) ([]b
 var entries = sync.Pool{New: func() any { return new(LedgerEntry) }}
 
 // DecodeMarks returns the marks of one ledger record: steps and what was begun
-// first, releases last. Times are in UTC.
+// first, releases and answers last. Times are in UTC.
 func DecodeMarks(ctx context.Context, codec *Codec, value []byte) ([]streaming.Mark, error) {
 	var entry LedgerEntry
 	if err := codec.Decode(ctx, value, &entry, ""); err != nil {
@@ -84,7 +89,31 @@ func DecodeMarks(ctx context.Context, codec *Codec, value []byte) ([]streaming.M
 	for i := range entry.Released {
 		marks = append(marks, streaming.Mark{Kind: streaming.MarkRelease, Epoch: entry.Released[i].Epoch, Time: entry.Released[i].Time})
 	}
+	for i := range entry.Answers {
+		a := &entry.Answers[i]
+		if last := len(marks) - 1; i > 0 && entry.Answers[i-1].ID == a.ID {
+			marks[last].Answer = append(marks[last].Answer, toAnswer(a))
+			continue
+		}
+		marks = append(marks, streaming.Mark{Kind: streaming.MarkAnswer, ID: a.ID, Answer: []*streaming.Record{toAnswer(a)}})
+	}
 	return marks, nil
+}
+
+func fromAnswer(id streaming.MessageID, rec *streaming.Record) LedgerAnswer {
+	a := LedgerAnswer{ID: id, Topic: rec.Topic, Partition: rec.Partition, Time: rec.Timestamp, Key: rec.Key, Value: rec.Value}
+	for _, h := range rec.Headers {
+		a.Headers = append(a.Headers, LedgerHeader{Key: h.Key, Value: h.Value})
+	}
+	return a
+}
+
+func toAnswer(a *LedgerAnswer) *streaming.Record {
+	rec := &streaming.Record{Topic: a.Topic, Partition: a.Partition, Timestamp: a.Time, Key: a.Key, Value: a.Value}
+	for _, h := range a.Headers {
+		rec.Headers = append(rec.Headers, streaming.Header{Key: h.Key, Value: h.Value})
+	}
+	return rec
 }
 
 func fromMark(dst *LedgerMark, m *streaming.Mark) error {

@@ -39,6 +39,7 @@ const (
 	MarkStep                           // Mark.Result is the result of the message's step of that name
 	MarkBegun                          // the copy of that many moves is about to be handled, in doubt of its handler
 	MarkRelease                        // the owner of that epoch has stopped cleanly
+	MarkAnswer                         // Mark.Answer is what was sent in reply to the request
 )
 
 // Mark is one entry of a ledger partition. Log names the log that holds the
@@ -56,6 +57,7 @@ type Mark struct {
 	Checkpoint *Checkpoint
 	Step       string // MarkStep only, as is Result; log, offset, moves and attempts have no meaning there
 	Result     []byte
+	Answer     []*Record // MarkAnswer only, with ID alone
 }
 
 // Checkpoint is a copy of a lane's offsets, kept in its ledger because a

@@ -75,6 +75,23 @@ func (w *Window) SettleAt(id streaming.MessageID, f lane.Fact, at time.Time) {
 	w.index.slots[slotAt] = slot(hash, w.entries.push(e))
 }
 
+// Keep remembers that the ledger holds a copy of a request's answer at that
+// offset. It goes with the fact.
+func (w *Window) Keep(id streaming.MessageID, offset int64) {
+	if e, _, _ := w.find(&id); e != nil {
+		e.answer = offset + 1
+	}
+}
+
+// Answer is the ledger offset of the copy of a request's answer, if there is one.
+func (w *Window) Answer(id streaming.MessageID) (offset int64, ok bool) {
+	e, _, _ := w.find(&id)
+	if e == nil || e.answer == 0 {
+		return 0, false
+	}
+	return e.answer - 1, true
+}
+
 // Len is the number of messages remembered.
 func (w *Window) Len() int { return w.index.used }
 

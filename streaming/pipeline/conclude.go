@@ -85,7 +85,7 @@ func (a *appended) acked(offset int64, err error) {
 // its mark at that of the ledger.
 func (l *Lane) conclusive(c *conclusion, offsets []int64, ledger int64) {
 	if c.done != nil {
-		l.finish(c.done)
+		l.finish(c.done, ledger)
 		return
 	}
 	c.settled(offsets, ledger)
@@ -114,11 +114,18 @@ func (l *Lane) flush() {
 	}
 	batch := l.staged
 	l.staged, l.flushed = l.flushed[:0], batch
+	if n := l.fitting(batch); n < len(batch) {
+		l.staged = append(l.staged, batch[n:]...)
+		batch = batch[:n]
+	}
 	l.marks = l.marks[:0]
 	for _, c := range batch {
 		switch {
 		case c.done != nil:
 			l.marks = append(l.marks, l.doneMark(c.done))
+			if len(c.done.answer) > 0 {
+				l.marks = append(l.marks, streaming.Mark{Kind: streaming.MarkAnswer, ID: c.done.c.ID, Answer: c.done.answer})
+			}
 		case c.mark != nil:
 			l.marks = append(l.marks, *c.mark)
 		}

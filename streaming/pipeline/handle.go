@@ -26,6 +26,7 @@ type attempt struct {
 
 	attempted
 	ended      time.Time
+	answer     []*streaming.Record // of outputs: what is kept for duplicates
 	conclusion conclusion
 	one        [1]*streaming.Record
 }

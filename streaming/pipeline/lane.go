@@ -40,6 +40,7 @@ type Config struct {
 	MaxWaiting     int           // copies that wait in tiers at which the input topic pauses; 0: no bound
 	Unordered      bool          // copies of different messages never wait for each other
 
+	AnswerBytes      int // of a request's answer that is kept for its duplicates; 0: none
 	StepBytes        int // of one step's result
 	MessageStepBytes int // of all results of one message
 	HeldStepBytes    int // of results kept in memory; others are read again
@@ -106,9 +107,11 @@ type Lane struct {
 	deadEnd  int64
 	opened   time.Time
 
-	doubt    *doubt           // nil: the former owner has stopped cleanly
-	released bool             // the last mark of a lane that closes is acknowledged
-	told     bool             // that the index of waiting copies is full
+	doubt     *doubt   // nil: the former owner has stopped cleanly
+	released  bool     // the last mark of a lane that closes is acknowledged
+	told      bool     // that the index of waiting copies is full
+	answering []*again // duplicates of requests whose answers are being sent again
+
 	carrying bool             // steps are being carried forward
 	unmarked []streaming.Mark // of dead letters that were recalled without one
 }

@@ -146,6 +146,9 @@ func (l *Lane) decide() {
 			if d.Copy.Log == lane.Input && !d.Again {
 				l.cfg.Observer.Duplicate()
 			}
+			if !d.Again {
+				l.answerAgain(d.Copy)
+			}
 		case lane.Defer:
 			l.queueBehind(d.Copy, d.Copy.Payload.(*message), d.Tier)
 		case lane.Load:
@@ -285,8 +288,8 @@ func (l *Lane) publish() {
 	commit := l.watermarks()
 	p := Positions{
 		Commit:  commit,
-		Pending: l.machine.Unsettled(lane.Input),
-		Idle:    l.machine.Live() == 0 && l.running == 0 && l.appends == 0 && len(l.staged) == 0,
+		Pending: l.machine.Unsettled(lane.Input) + len(l.answering),
+		Idle:    l.machine.Live() == 0 && l.running == 0 && len(l.answering) == 0 && l.appends == 0 && len(l.staged) == 0,
 	}
 	crowded := l.isCrowded()
 	l.mu.Lock()
@@ -307,14 +310,14 @@ func (l *Lane) publish() {
 func (l *Lane) watermarks() []int64 {
 	same := len(l.commit) > 0
 	for i := range l.commit {
-		same = same && l.commit[i] == l.machine.Watermark(lane.Log(i))
+		same = same && l.commit[i] == l.watermark(lane.Log(i))
 	}
 	if same {
 		return l.commit
 	}
 	commit := make([]int64, len(l.cfg.Tiers)+1)
 	for i := range commit {
-		commit[i] = l.machine.Watermark(lane.Log(i))
+		commit[i] = l.watermark(lane.Log(i))
 	}
 	l.commit = commit
 	return commit

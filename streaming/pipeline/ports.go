@@ -38,6 +38,10 @@ type Observer interface {
 	Lag(partition int32, d time.Duration)
 	LaneClosed(partition int32)
 	RetryLateness(d time.Duration)
+	// AnsweredAgain says that a duplicate of a request got the same answer again,
+	// or, not kept, that an answer was too large to be kept for that.
+	AnsweredAgain()
+	AnswerNotKept()
 	// LedgerWindow says how far back a partition's ledger remembers every
 	// settled message, and how far it is meant to.
 	LedgerWindow(partition int32, effective, configured time.Duration)

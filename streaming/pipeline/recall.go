@@ -26,6 +26,8 @@ func (l *Lane) RecallMark(m *streaming.Mark, offset int64) {
 		l.cfg.Facts.SettleAt(m.ID, lane.Fact{Moves: m.Moves, Origin: m.Origin}, m.Time)
 	case streaming.MarkCheckpoint:
 		l.deadEnd = max(l.deadEnd, m.Checkpoint.Ends[l.cfg.DeadLetterTopic])
+	case streaming.MarkAnswer:
+		l.cfg.Facts.Keep(m.ID, offset)
 	case streaming.MarkStep:
 		if f, _ := l.cfg.Facts.Settled(m.ID); !f.Done {
 			l.steps.recall(m, offset)

@@ -45,6 +45,7 @@ const fencedPause = 5 * time.Second
 
 // succeeded sends what the handler staged and marks the message done.
 func (l *Lane) succeeded(a *attempt) {
+	a.answer = l.answerOf(a)
 	a.conclusion = conclusion{recs: a.outputs, done: a}
 	if a.ack != nil {
 		a.conclusion.recs = append(a.conclusion.recs, a.ack)
@@ -63,10 +64,13 @@ func (l *Lane) doneMark(a *attempt) streaming.Mark {
 }
 
 // finish tells that the outputs and the mark of a message are durable.
-func (l *Lane) finish(a *attempt) {
+func (l *Lane) finish(a *attempt, ledger int64) {
 	c := a.c
 	l.ended(c)
 	l.machine.Done(c)
+	if len(a.answer) > 0 {
+		l.cfg.Facts.Keep(c.ID, ledger)
+	}
 	l.steps.drop(c.ID)
 	for _, rec := range a.conclusion.recs {
 		l.cfg.Observer.Sent(rec.Topic, 1)

@@ -67,3 +67,9 @@ func (Unobserved) BreakerOpen(bool) {}
 
 // Limited implements AgentObserver.
 func (Unobserved) Limited(streaming.Limit, time.Duration) {}
+
+// AnsweredAgain implements Observer.
+func (Unobserved) AnsweredAgain() {}
+
+// AnswerNotKept implements Observer.
+func (Unobserved) AnswerNotKept() {}

@@ -53,6 +53,7 @@ type Metrics struct {
 	redelivered, duplicate, skipped *prometheus.CounterVec
 	retries, dead                   *prometheus.CounterVec
 	process, endToEnd, lateness     *prometheus.HistogramVec
+	answered, notKept               *prometheus.CounterVec
 	inFlight                        *prometheus.GaugeVec
 	lag                             *lagCollector
 	pressure                        pressure
@@ -87,6 +88,10 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 			"Handler attempts after the first of their message.", input, nil),
 		duplicate: counter("parley_duplicates_total",
 			"Records not handled because their message was already settled.", input, nil),
+		answered: counter("parley_answered_again_total",
+			"Duplicates of answered requests that got the same answer again.", input, nil),
+		notKept: counter("parley_answers_not_kept_total",
+			"Answers too large to be kept for duplicates of their requests.", input, nil),
 		skipped: counter("parley_skipped_total",
 			"Records passed without a handler: filtered, or of a type that the agent does not handle.", input, nil),
 		retries: counter("parley_retries_total",
@@ -112,7 +117,7 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 	var errs []error
 	for _, c := range append([]prometheus.Collector{
 		m.consumed, m.sent, m.process, m.endToEnd, m.lateness, m.redelivered, m.duplicate,
-		m.skipped, m.retries, m.dead, m.inFlight, m.lag, m.window, m.windowLimit,
+		m.skipped, m.retries, m.dead, m.inFlight, m.lag, m.answered, m.notKept, m.window, m.windowLimit,
 	}, m.pressure.collectors()...) {
 		errs = append(errs, reg.Register(c))
 	}
@@ -215,6 +220,8 @@ func (a *Agent) Input(topic string) *Input {
 		lateness:    m.lateness.WithLabelValues(a.name, topic),
 		redelivered: m.redelivered.WithLabelValues(a.name, topic),
 		duplicate:   m.duplicate.WithLabelValues(a.name, topic),
+		answered:    m.answered.WithLabelValues(a.name, topic),
+		notKept:     m.notKept.WithLabelValues(a.name, topic),
 		skipped:     m.skipped.WithLabelValues(a.name, topic),
 		inFlight:    m.inFlight.WithLabelValues(a.name, topic),
 		retries:     map[streaming.Reason]prometheus.Counter{},
@@ -251,6 +258,7 @@ type Input struct {
 	consumed, redelivered, duplicate, skipped prometheus.Counter
 	processed, endToEnd, lateness             prometheus.Observer
 	inFlight                                  prometheus.Gauge
+	answered, notKept                         prometheus.Counter
 	lag                                       *inputLag
 	window                                    *ledgerWindow
 
@@ -308,6 +316,12 @@ func (i *Input) InFlight(delta int) { i.inFlight.Add(float64(delta)) }
 // at the time of the scrape: an age that is not zero grows until the next call,
 // so that a worker that has stopped calling does not look well.
 func (i *Input) Lag(partition int32, d time.Duration) { i.lag.set(partition, d) }
+
+// AnsweredAgain counts a duplicate of a request that got the same answer again.
+func (i *Input) AnsweredAgain() { i.answered.Inc() }
+
+// AnswerNotKept counts an answer that was too large to be kept for duplicates.
+func (i *Input) AnswerNotKept() { i.notKept.Inc() }
 
 // LedgerWindow says how far back the ledger of a partition remembers, and how
 // far it is meant to.

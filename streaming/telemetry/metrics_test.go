@@ -30,6 +30,8 @@ var contract = map[string][]string{
 	"parley_in_flight":                         {"agent", "topic"},
 	"parley_consumer_lag_seconds":              {"agent", "topic"},
 	"parley_retry_lateness_seconds":            {"agent", "topic"},
+	"parley_answered_again_total":              {"agent", "topic"},
+	"parley_answers_not_kept_total":            {"agent", "topic"},
 	"parley_ledger_window_seconds":             {"agent", "topic"},
 	"parley_ledger_window_configured_seconds":  {"agent", "topic"},
 	"parley_paused":                            {"agent"},

@@ -55,6 +55,10 @@ type Config struct {
 	LedgerWindow time.Duration
 	LedgerSize   int
 
+	// The answer to a request is kept with its mark, up to AnswerBytes (default
+	// 16 KiB, at most 256 KiB; negative: none), and sent again to a duplicate.
+	AnswerBytes int
+
 	// The result of a handler's step has up to StepBytes (default 64 KiB), those
 	// of one message MessageStepBytes in all (default 1 MiB). Up to HeldStepBytes
 	// per partition (default 16 MiB) are kept in memory; others are read from the
@@ -96,6 +100,7 @@ func (c Config) withDefaults() Config {
 	c.CommitInterval = or(c.CommitInterval, 200*time.Millisecond)
 	c.LedgerWindow = or(c.LedgerWindow, 24*time.Hour)
 	c.LedgerSize = or(c.LedgerSize, 1_000_000)
+	c.AnswerBytes = or(c.AnswerBytes, 16<<10)
 	c.StepBytes = or(c.StepBytes, 64<<10)
 	c.MessageStepBytes = or(c.MessageStepBytes, 1<<20)
 	c.HeldStepBytes = or(c.HeldStepBytes, 16<<20)
@@ -191,6 +196,9 @@ func (c Config) Validate() error {
 		if f.value < 0 {
 			errs = append(errs, fmt.Errorf("%s is negative; 0 means its default", f.name))
 		}
+	}
+	if c.AnswerBytes > pipeline.MaxAnswerBytes {
+		errs = append(errs, fmt.Errorf("an answer of %d bytes cannot be kept: at most %d", c.AnswerBytes, pipeline.MaxAnswerBytes))
 	}
 	errs = append(errs, c.Limits.Validate(), c.Retry.Validate())
 	return errors.Join(errs...)

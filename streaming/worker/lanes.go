@@ -117,7 +117,7 @@ func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
 		Breaker: ls.w.breaker, Gate: ls.w.gate, Alone: ls.w.alone, Limiter: ls.w.limiter,
 		MaxPending: cfg.MaxPending, MaxHeld: cfg.MaxHeld,
 		MaxWaiting: cfg.MaxWaiting, Unordered: cfg.Unordered,
-		StepBytes: cfg.StepBytes, MessageStepBytes: cfg.MessageStepBytes, HeldStepBytes: cfg.HeldStepBytes,
+		AnswerBytes: cfg.AnswerBytes, StepBytes: cfg.StepBytes, MessageStepBytes: cfg.MessageStepBytes, HeldStepBytes: cfg.HeldStepBytes,
 		Codec: cfg.Codec, Log: ls.w.log, Atomic: atomically, Loader: ls.w.log, Clock: cfg.Clock,
 		Observer: o.observer, Logger: cfg.Logger, Trace: cfg.Trace, Facts: o.facts,
 		OnRoom: func() { ls.hasRoom(o) },
