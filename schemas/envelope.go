@@ -53,8 +53,7 @@ const timeFormat = "2006-01-02T15:04:05.000Z"
 // values share one allocation and must not be modified.
 func AppendEnvelope(dst []streaming.Header, e *streaming.Envelope) []streaming.Header {
 	w := headerWriter{headers: dst, buf: make([]byte, 0, envelopeSize(e))}
-	w.text(HeaderVersion, WireVersion)
-	w.text(HeaderSpecVersion, SpecVersion)
+	w.headers = append(w.headers, headerVersion, headerSpecVersion)
 	w.text(HeaderID, e.ID)
 	w.text(HeaderSource, e.Source)
 	w.text(HeaderType, e.Type)
@@ -76,7 +75,7 @@ func AppendEnvelope(dst []streaming.Header, e *streaming.Envelope) []streaming.H
 	}
 	w.text(HeaderBudget, e.Budget)
 	w.list(HeaderRoute, e.Route)
-	w.text(HeaderContentType, ContentType)
+	w.headers = append(w.headers, headerContentType)
 	w.text(HeaderTraceParent, e.TraceParent)
 	w.text(HeaderTraceState, e.TraceState)
 	return w.headers
@@ -85,7 +84,7 @@ func AppendEnvelope(dst []streaming.Header, e *streaming.Envelope) []streaming.H
 // envelopeSize bounds the bytes of all header values from above, so that the
 // writer's buffer never moves under the values that it gave out.
 func envelopeSize(e *streaming.Envelope) int {
-	const fixed = len(WireVersion) + len(SpecVersion) + len(ContentType) + 3*len(timeFormat) + 2*20 + len("true")
+	const fixed = 3*len(timeFormat) + 2*20 + len("true")
 	n := fixed + len(e.ID) + len(e.Source) + len(e.Type) + len(e.Recipient) + len(e.Kind) +
 		len(e.CorrelationID) + len(e.CausationID) + len(e.ReplyTo) + len(e.Ack) + len(e.Budget) +
 		len(e.TraceParent) + len(e.TraceState) + len(e.Route)
@@ -94,6 +93,13 @@ func envelopeSize(e *streaming.Envelope) int {
 	}
 	return n
 }
+
+// The headers that are the same in all messages.
+var (
+	headerVersion     = streaming.Header{Key: HeaderVersion, Value: []byte(WireVersion)}
+	headerSpecVersion = streaming.Header{Key: HeaderSpecVersion, Value: []byte(SpecVersion)}
+	headerContentType = streaming.Header{Key: HeaderContentType, Value: []byte(ContentType)}
+)
 
 // headerWriter appends header values to one buffer.
 type headerWriter struct {
@@ -125,9 +131,30 @@ func (w *headerWriter) time(key string, t time.Time) {
 		return
 	}
 	start := len(w.buf)
-	w.buf = t.UTC().AppendFormat(w.buf, timeFormat)
+	w.buf = appendTime(w.buf, t.UTC())
 	w.add(key, start)
 }
+
+// appendTime is Time.AppendFormat with timeFormat, which reads its layout anew
+// each time.
+func appendTime(b []byte, t time.Time) []byte {
+	year, month, day := t.Date()
+	if year < 0 || year > 9999 {
+		return t.AppendFormat(b, timeFormat)
+	}
+	hour, minute, second := t.Clock()
+	b = appendTwo(b, year/100)
+	b = append(appendTwo(b, year%100), '-')
+	b = append(appendTwo(b, int(month)), '-')
+	b = append(appendTwo(b, day), 'T')
+	b = append(appendTwo(b, hour), ':')
+	b = append(appendTwo(b, minute), ':')
+	b = append(appendTwo(b, second), '.')
+	ms := t.Nanosecond() / int(time.Millisecond)
+	return append(appendTwo(append(b, byte('0'+ms/100)), ms%100), 'Z')
+}
+
+func appendTwo(b []byte, n int) []byte { return append(b, byte('0'+n/10), byte('0'+n%10)) }
 
 func (w *headerWriter) list(key string, values []string) {
 	if len(values) == 0 {
@@ -203,14 +230,11 @@ func ReadEnvelope(env *streaming.Envelope, rec *streaming.Record) error {
 // isEnvelope reports whether a header may be one of the envelope's: they begin
 // with ce_, content-type, parley- or trace.
 func isEnvelope(h *streaming.Header) bool {
-	return len(h.Value) > 0 && strings.IndexByte("cpt", firstByte(h.Key)) >= 0
-}
-
-func firstByte(s string) byte {
-	if s == "" {
-		return 0
+	if len(h.Value) == 0 || h.Key == "" {
+		return false
 	}
-	return s[0]
+	c := h.Key[0]
+	return c == 'c' || c == 'p' || c == 't'
 }
 
 func missing(header string) error {

@@ -41,8 +41,9 @@ type Copy struct {
 	Wait      Log
 	Payload   any // the driver's; nil while the value is not in memory
 
-	state  state
-	placed bool // in the queue of its key
+	state state
+	queue *queue // of its key; nil while it has no place there
+	twin  *Copy  // the next live copy of its message; nil: there is none
 }
 
 type state uint8
@@ -99,16 +100,15 @@ type Machine struct {
 	facts  Facts
 	logs   []offsets
 	queues map[string]*queue
-	live   map[streaming.MessageID]*Copy // the live copy with the most moves
-	busy   map[streaming.MessageID]*queue
-	held   map[streaming.MessageID][]*queue // queues whose head waits for a busy message of another key
-	unread []*queue                         // queues whose head waits for the input log to be read past its origin
-	fence  []*Copy                          // barriers not yet settled
-	ready  []*queue                         // queues to look at
-	idle   []*queue                         // queues whose head may run as soon as the driver has room
-	out    []Decision                       // decided, not yet fetched by Next
+	spare  []*queue                      // to be used again
+	live   map[streaming.MessageID]*Copy // one of each message's live copies
+	unread []*queue                      // queues whose head waits for the input log to be read past its origin
+	fence  []*Copy                       // barriers not yet settled
+	ready  fifo[*queue]                  // queues to look at
+	idle   fifo[*queue]                  // queues whose head may run as soon as the driver has room
+	out    fifo[Decision]                // decided, not yet fetched by Next
 	timers timers
-	new    []*Copy // scheduled copies to look at
+	new    fifo[*Copy] // scheduled copies to look at
 	opened bool
 	count  int
 	inHand int // values in memory for copies in tiers
@@ -122,8 +122,6 @@ func New(tiers int, facts Facts) *Machine {
 		logs:   make([]offsets, tiers+1),
 		queues: make(map[string]*queue),
 		live:   make(map[streaming.MessageID]*Copy),
-		busy:   make(map[streaming.MessageID]*queue),
-		held:   make(map[streaming.MessageID][]*queue),
 	}
 }
 
@@ -136,7 +134,7 @@ func (m *Machine) Open(positions []int64) {
 		m.logs[i].trim()
 	}
 	m.opened = true
-	for _, c := range m.new {
+	for _, c := range m.new.all() {
 		if drop, again := m.over(c); drop && c.state != ended {
 			m.drop(c, again)
 		}
@@ -196,11 +194,7 @@ func (m *Machine) Loaded(c *Copy, payload any) {
 		c.state = waiting
 	}
 	m.hold(c, payload)
-	if !c.placed {
-		m.new = append(m.new, c)
-		return
-	}
-	m.wake(m.queues[c.Key])
+	m.wakeCopy(c)
 }
 
 // Pass tells that the input record at that offset needs no handling: it is
@@ -298,18 +292,9 @@ func (m *Machine) add(c *Copy) {
 	if c.Log != Input && c.Payload != nil {
 		m.inHand++
 	}
-	if top := m.live[c.ID]; top == nil || top.Moves < c.Moves {
-		m.live[c.ID] = c
-		switch {
-		case top == nil:
-		case top.placed:
-			m.wake(m.queues[top.Key])
-		default:
-			m.new = append(m.new, top)
-		}
-	}
+	m.meet(c)
 	if c.Scheduled {
-		m.new = append(m.new, c)
+		m.new.push(c)
 		return
 	}
 	m.place(c)
@@ -319,10 +304,10 @@ func (m *Machine) add(c *Copy) {
 func (m *Machine) place(c *Copy) *queue {
 	q := m.queues[c.Key]
 	if q == nil {
-		q = &queue{key: c.Key}
+		q = m.newQueue(c.Key)
 		m.queues[c.Key] = q
 	}
-	c.placed = true
+	c.queue = q
 	q.insert(c)
 	if c.Barrier {
 		m.fence = append(m.fence, c)
@@ -340,10 +325,8 @@ func (m *Machine) end(c *Copy) {
 		m.inHand--
 	}
 	m.logs[c.Log].settled(c)
-	if m.live[c.ID] == c {
-		delete(m.live, c.ID)
-	}
-	if c.placed {
+	m.part(c)
+	if c.queue != nil {
 		m.leave(c)
 	}
 	if c.Barrier {
@@ -356,44 +339,59 @@ func (m *Machine) end(c *Copy) {
 
 // leave takes a copy out of its key.
 func (m *Machine) leave(c *Copy) {
-	q := m.queues[c.Key]
+	q := c.queue
 	q.remove(c)
+	c.queue = nil
 	if len(q.copies) == 0 && !q.busy {
-		delete(m.queues, c.Key)
-	}
-	if m.live[c.ID] != nil {
-		return
-	}
-	for _, other := range q.copies {
-		if other.ID == c.ID && (m.live[c.ID] == nil || m.live[c.ID].Moves < other.Moves) {
-			m.live[c.ID] = other
+		delete(m.queues, q.key)
+		if len(m.spare) < maxSpare {
+			m.spare = append(m.spare, q)
 		}
 	}
 }
 
+// maxSpare bounds the queues that are kept to be used again.
+const maxSpare = 1024
+
+// newQueue returns an empty queue. One that is used again may still stand in
+// some list, as its flags and its timer say: it is looked at once more than needed.
+func (m *Machine) newQueue(key string) *queue {
+	n := len(m.spare)
+	if n == 0 {
+		return &queue{key: key}
+	}
+	q := m.spare[n-1]
+	m.spare = m.spare[:n-1]
+	q.key, q.free = key, time.Time{}
+	return q
+}
+
 // free ends what was under way for a copy and lets its key go on.
 func (m *Machine) free(c *Copy) {
-	q := m.queues[c.Key]
 	if c.state == busy {
-		q.busy = false
-		delete(m.busy, c.ID)
-		for _, h := range m.held[c.ID] {
-			m.wake(h)
+		c.queue.busy = false
+		for t := c.twin; t != nil && t != c; t = t.twin {
+			m.wakeCopy(t) // it may have waited for this one
 		}
-		delete(m.held, c.ID)
 	}
 	c.state = waiting
-	if !c.placed {
-		m.new = append(m.new, c)
+	m.wakeCopy(c)
+}
+
+// wakeCopy has a copy looked at: with its key, or alone where it has no place
+// there yet.
+func (m *Machine) wakeCopy(c *Copy) {
+	if c.queue == nil {
+		m.new.push(c)
 		return
 	}
-	m.wake(q)
+	m.wake(c.queue)
 }
 
 func (m *Machine) wake(q *queue) {
 	if q != nil && !q.queued {
 		q.queued = true
-		m.ready = append(m.ready, q)
+		m.ready.push(q)
 	}
 }
 
@@ -406,6 +404,6 @@ func (m *Machine) wakeUnread() {
 
 func (m *Machine) wakeFence() {
 	for _, c := range m.fence {
-		m.wake(m.queues[c.Key])
+		m.wake(c.queue)
 	}
 }

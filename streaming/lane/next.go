@@ -10,30 +10,24 @@ func (m *Machine) Next(now time.Time, room bool) Decision {
 	}
 	for t, fired := m.timers.due(now); fired; t, fired = m.timers.due(now) {
 		if t.c != nil {
-			m.new = append(m.new, t.c)
+			m.new.push(t.c)
 		} else {
 			m.wake(t.q)
 		}
 	}
 	for {
-		if len(m.out) > 0 {
-			d := m.out[0]
-			m.out = m.out[1:]
-			return d
+		if m.out.len() > 0 {
+			return m.out.pop()
 		}
 		switch {
-		case len(m.new) > 0:
-			c := m.new[0]
-			m.new = m.new[1:]
-			m.await(c, now)
-		case len(m.ready) > 0:
-			q := m.ready[0]
-			m.ready = m.ready[1:]
+		case m.new.len() > 0:
+			m.await(m.new.pop(), now)
+		case m.ready.len() > 0:
+			q := m.ready.pop()
 			q.queued = false
 			m.look(q, now, room)
-		case room && len(m.idle) > 0:
-			q := m.idle[0]
-			m.idle = m.idle[1:]
+		case room && m.idle.len() > 0:
+			q := m.idle.pop()
 			q.idle = false
 			m.look(q, now, room)
 		default:
@@ -51,7 +45,7 @@ func (m *Machine) NextDue() (time.Time, bool) {
 }
 
 // Runnable reports whether Next would start something if there were room.
-func (m *Machine) Runnable() bool { return len(m.idle) > 0 }
+func (m *Machine) Runnable() bool { return m.idle.len() > 0 }
 
 // look decides what may be done for one key. Rules H and A of the delivery
 // rules are these lines.
@@ -65,8 +59,7 @@ func (m *Machine) look(q *queue, now time.Time, room bool) {
 			m.drop(head, again)
 			continue
 		}
-		if other := m.busy[head.ID]; other != nil { // H1, the ID
-			m.held[head.ID] = append(m.held[head.ID], q)
+		if head.hasBusyTwin() { // H1, the ID
 			return
 		}
 		if head.Log != Input && m.logs[Input].next <= head.Origin { // H2
@@ -101,19 +94,18 @@ func (m *Machine) look(q *queue, now time.Time, room bool) {
 		if !room {
 			if !q.idle {
 				q.idle = true
-				m.idle = append(m.idle, q)
+				m.idle.push(q)
 			}
 			return
 		}
 		head.state = busy
 		q.busy = true
-		m.busy[head.ID] = q
 		run := Decision{Action: Run, Copy: head}
 		if !head.Due.IsZero() {
 			run.Since = later(head.Due, q.free)
 			q.free = time.Time{}
 		}
-		m.out = append(m.out, run)
+		m.out.push(run)
 		return
 	}
 }
@@ -124,7 +116,7 @@ const ahead = 500 * time.Millisecond
 
 func (m *Machine) load(c *Copy) {
 	c.state = loading
-	m.out = append(m.out, Decision{Action: Load, Copy: c})
+	m.out.push(Decision{Action: Load, Copy: c})
 }
 
 func later(a, b time.Time) time.Time {
@@ -150,7 +142,7 @@ func (m *Machine) queueBehind(q *queue, tier Log) {
 			continue
 		}
 		c.state = moving
-		m.out = append(m.out, Decision{Action: Defer, Copy: c, Tier: tier})
+		m.out.push(Decision{Action: Defer, Copy: c, Tier: tier})
 	}
 }
 
@@ -159,7 +151,7 @@ func (m *Machine) over(c *Copy) (drop, again bool) {
 	if f, ok := m.facts.Settled(c.ID); ok && f.ends(c) {
 		return true, f.Origin == c.Origin
 	}
-	if top := m.live[c.ID]; top != nil && top != c && top.Moves > c.Moves {
+	if top := c.superseding(); top != nil {
 		return true, top.Origin == c.Origin
 	}
 	return false, false
@@ -167,5 +159,5 @@ func (m *Machine) over(c *Copy) (drop, again bool) {
 
 func (m *Machine) drop(c *Copy, again bool) {
 	m.end(c)
-	m.out = append(m.out, Decision{Action: Drop, Copy: c, Again: again})
+	m.out.push(Decision{Action: Drop, Copy: c, Again: again})
 }

@@ -10,6 +10,7 @@ import (
 type queue struct {
 	key    string
 	copies []*Copy
+	room   [1]*Copy  // for copies: most keys have one
 	onMain int       // copies on the input log
 	busy   bool      // a copy of this key is between its start and its settlement
 	queued bool      // in Machine.ready
@@ -19,6 +20,9 @@ type queue struct {
 }
 
 func (q *queue) insert(c *Copy) {
+	if q.copies == nil {
+		q.copies = q.room[:0]
+	}
 	i := len(q.copies)
 	for i > 0 && before(c, q.copies[i-1]) {
 		i--
@@ -45,7 +49,9 @@ func (q *queue) remove(c *Copy) {
 		}
 		if i == 0 {
 			q.copies[0] = nil
-			q.copies = q.copies[1:]
+			if q.copies = q.copies[1:]; len(q.copies) == 0 {
+				q.copies = q.room[:0]
+			}
 			q.free = time.Time{}
 		} else {
 			q.copies = append(q.copies[:i], q.copies[i+1:]...)

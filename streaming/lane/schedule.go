@@ -10,7 +10,7 @@ import (
 // and the rules of order hold for it as for any other.
 func (m *Machine) await(c *Copy, now time.Time) {
 	wait := c.Due.Sub(now)
-	if c.placed || c.state != waiting && (c.state != loading || wait > 0) {
+	if c.queue != nil || c.state != waiting && (c.state != loading || wait > 0) {
 		return
 	}
 	if drop, again := m.over(c); drop {
@@ -24,7 +24,7 @@ func (m *Machine) await(c *Copy, now time.Time) {
 		}
 	case c.Log == Input && c.Wait != Input:
 		c.state = moving
-		m.out = append(m.out, Decision{Action: Defer, Copy: c, Tier: c.Wait})
+		m.out.push(Decision{Action: Defer, Copy: c, Tier: c.Wait})
 	case c.Payload != nil:
 		heap.Push(&m.timers, timer{at: c.Due, c: c})
 	case wait > ahead:

@@ -18,11 +18,13 @@ func (l *Lane) settle(a *attempt) {
 		}
 		l.cfg.Observer.Processed(reason, a.took)
 	}
-	var unavailable *streaming.UnavailableError
-	switch {
-	case a.err == nil:
+	if a.err == nil {
 		l.cfg.Breaker.Available()
 		l.succeeded(a)
+		return
+	}
+	var unavailable *streaming.UnavailableError
+	switch {
 	case l.cancelled():
 		l.machine.GiveBack(a.c) // ended by us, not by the message
 	case errors.Is(a.err, streaming.ErrFenced):

@@ -21,11 +21,12 @@ const (
 func Child(traceparent string) string {
 	p, ok := parse(traceparent)
 	if !ok {
-		p = parent{flags: flagSampled}
-		for p.trace == ([16]byte{}) {
-			binary.BigEndian.PutUint64(p.trace[:8], rand.Uint64())
-			binary.BigEndian.PutUint64(p.trace[8:], rand.Uint64())
+		var trace [16]byte
+		for trace == ([16]byte{}) {
+			binary.BigEndian.PutUint64(trace[:8], rand.Uint64())
+			binary.BigEndian.PutUint64(trace[8:], rand.Uint64())
 		}
+		p = parent{trace: hex.EncodeToString(trace[:]), flags: flagSampled}
 	}
 	return p.child()
 }
@@ -42,44 +43,48 @@ func Propagate(traceparent, tracestate string) (string, string) {
 
 // parent is what version 00 keeps of a traceparent.
 type parent struct {
-	trace [16]byte
+	trace string // hexadecimal
 	flags byte
 }
 
 func parse(s string) (parent, bool) {
-	var p parent
 	if len(s) < traceparentSize || s[2] != '-' || s[35] != '-' || s[52] != '-' {
-		return p, false
+		return parent{}, false
 	}
-	var version, flags [1]byte
-	var span [8]byte
-	if !lowerHex(version[:], s[:2]) || !lowerHex(p.trace[:], s[3:35]) ||
-		!lowerHex(span[:], s[36:52]) || !lowerHex(flags[:], s[53:55]) {
-		return p, false
+	version, trace, span, flags := s[:2], s[3:35], s[36:52], s[53:55]
+	if !isLowerHex(version) || !isLowerHex(trace) || !isLowerHex(span) || !isLowerHex(flags) {
+		return parent{}, false
 	}
 	switch {
-	case version[0] == 0xff:
-		return p, false
-	case version[0] == 0 && len(s) != traceparentSize:
-		return p, false
+	case version == "ff":
+		return parent{}, false
+	case version == "00" && len(s) != traceparentSize:
+		return parent{}, false
 	case len(s) > traceparentSize && s[traceparentSize] != '-':
-		return p, false
-	case p.trace == [16]byte{} || span == [8]byte{}:
-		return p, false
+		return parent{}, false
+	case isZero(trace) || isZero(span):
+		return parent{}, false
 	}
-	p.flags = flags[0] & (flagSampled | flagRandom) // the others are reserved: sent as zero
-	return p, true
+	last := nibble(flags[1]) & (flagSampled | flagRandom) // the others are reserved: sent as zero
+	return parent{trace: trace, flags: last}, true
 }
 
-// lowerHex decodes src into dst. Unlike encoding/hex it refuses capitals,
-// which the specification forbids.
-func lowerHex(dst []byte, src string) bool {
-	for i := range dst {
-		hi, lo := nibble(src[2*i]), nibble(src[2*i+1])
-		if hi > 15 || lo > 15 {
+// isLowerHex unlike encoding/hex refuses capitals, which the specification
+// forbids.
+func isLowerHex(s string) bool {
+	for i := range len(s) {
+		if nibble(s[i]) > 15 {
 			return false
 		}
-		dst[i] = hi<<4 | lo
+	}
+	return true
+}
+
+func isZero(s string) bool {
+	for i := range len(s) {
+		if s[i] != '0' {
+			return false
+		}
 	}
 	return true
 }
@@ -102,7 +107,7 @@ func (p parent) child() string {
 	}
 	var b [traceparentSize]byte
 	copy(b[:], "00-")
-	hex.Encode(b[3:35], p.trace[:])
+	copy(b[3:35], p.trace)
 	b[35] = '-'
 	hex.Encode(b[36:52], span[:])
 	b[52] = '-'
