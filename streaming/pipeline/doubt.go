@@ -83,8 +83,8 @@ func (l *Lane) room(now time.Time) bool { return l.mayStart(now) && l.turn.take(
 func (l *Lane) mayStart(now time.Time) bool {
 	if l.doubt != nil {
 		switch {
-		case l.running > 0 || l.appends > 0 || l.doubt.waiting:
-			return false
+		case l.running > 0 || l.appends > 0 || len(l.staged) > 0 || l.doubt.waiting:
+			return false // what the one before has come to is not durable yet
 		case l.doubt.left <= 0:
 			l.doubt = nil
 		}

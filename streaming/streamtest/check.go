@@ -21,10 +21,16 @@ type place struct {
 	offset    int64
 }
 
+// keyed is a message under one key: who sends it under another has sent it twice.
+type keyed struct {
+	msgID
+	key string
+}
+
 // log is what the topics say in the end, read by a read_committed reader.
 type log struct {
 	records map[string][]streaming.Record // by topic; those of a partition in order
-	input   []map[msgID]place             // by agent
+	input   []map[keyed]place             // by agent
 }
 
 func (m *simulator) read(ctx context.Context) (*log, error) {
@@ -36,7 +42,7 @@ func (m *simulator) read(ctx context.Context) (*log, error) {
 	for t := range topics {
 		names = append(names, t)
 	}
-	starts, err := m.log.StartOffsets(ctx, names...)
+	starts, err := m.archive.StartOffsets(ctx, names...)
 	if err != nil {
 		return nil, err
 	}
@@ -49,16 +55,16 @@ func (m *simulator) read(ctx context.Context) (*log, error) {
 		ranges = append(ranges, kafka.Range{TopicPartition: tp, From: starts[tp], To: end})
 	}
 	l := &log{records: make(map[string][]streaming.Record)}
-	err = m.log.Scan(ctx, ranges, func(rec streaming.Record) {
+	err = m.archive.Scan(ctx, ranges, func(rec streaming.Record) {
 		l.records[rec.Topic] = append(l.records[rec.Topic], rec)
 	})
 	for _, a := range m.agents {
-		places := make(map[msgID]place)
+		places := make(map[keyed]place)
 		for _, topic := range a.inputs() {
 			for i := range l.records[topic] {
 				rec := &l.records[topic][i]
 				env, _ := schemas.DecodeEnvelope(rec)
-				id := msgID{env.Source, env.ID}
+				id := keyed{msgID{env.Source, env.ID}, string(rec.Key)}
 				if old, known := places[id]; !known || old.topic == topic && old.partition == rec.Partition && old.offset > rec.Offset {
 					places[id] = place{topic, rec.Partition, rec.Offset}
 				}
@@ -91,6 +97,7 @@ func (m *simulator) check(ctx context.Context, stuck string) error {
 	if stuck != "" {
 		m.violation("stuck: %s", stuck)
 	}
+	m.violations = append(m.violations, m.history.said...)
 	l, err := m.read(ctx)
 	if err != nil {
 		return err
@@ -100,6 +107,7 @@ func (m *simulator) check(ctx context.Context, stuck string) error {
 		byAgent[r.agent] = append(byAgent[r.agent], r)
 	}
 	outputs := m.outputs(l)
+	m.dead = make(map[string]int)
 	for i, a := range m.agents {
 		if stuck == "" {
 			if err := m.checkConservation(ctx, a); err != nil {
@@ -107,11 +115,14 @@ func (m *simulator) check(ctx context.Context, stuck string) error {
 			}
 		}
 		ended := m.checkEnds(ctx, a, l, byAgent[i])
-		m.checkOutputs(a, byAgent[i], ended, outputs)
+		m.checkOutputs(a, byAgent[i], ended, l.input[i], outputs)
 		m.checkRuns(a, byAgent[i], ended)
 		m.checkOrder(a, byAgent[i], l.input[i])
 		m.checkOutputOrder(a, byAgent[i], l.input[i], outputs)
 		m.checkDelays(a, byAgent[i])
+		m.checkTimes(a, byAgent[i])
+		m.checkSteps(a)
+		m.checkCopies(a, l)
 	}
 	return nil
 }
@@ -119,7 +130,7 @@ func (m *simulator) check(ctx context.Context, stuck string) error {
 // checkConservation: each input record is exactly one of done, skipped,
 // duplicate, retrying and dead.
 func (m *simulator) checkConservation(ctx context.Context, a *agent) error {
-	auditor, err := audit.New(ctx, m.log, m.wire.codec, a.group())
+	auditor, err := audit.New(ctx, m.archive, m.wire.codec, a.group())
 	if err != nil {
 		return err
 	}
@@ -188,11 +199,17 @@ func (m *simulator) checkEnds(ctx context.Context, a *agent, l *log, runs []*run
 			if env.ID != "" {
 				dead[msgID{env.Source, env.ID}]++
 			}
+			if _, hop, ok, _ := schemas.SplitHop(l.records[streaming.DeadLetterTopic(topic, a.cfg.Group)][i].Headers); ok {
+				m.dead[string(hop.Reason)]++
+			}
 		}
+		seen := make(map[msgID]bool)
 		for id, at := range l.input[a.number] {
-			if at.topic != topic || id.id == "" {
+			if at.topic != topic || id.id == "" || seen[id.msgID] {
 				continue
 			}
+			seen[id.msgID] = true
+			id := id.msgID
 			n := done[streaming.HashID(id.source, id.id)]
 			if n > 0 {
 				e.done[id] = true
@@ -214,22 +231,23 @@ func (m *simulator) checkEnds(ctx context.Context, a *agent, l *log, runs []*run
 
 // checkRuns: a handler runs again only where a fault allows it.
 func (m *simulator) checkRuns(a *agent, runs []*run, e ends) {
-	calm := m.plan.calm()
+	calm := m.plan.calm() && m.history.hits[handlerKills] == 0
 	attempts := make(map[msgID]int)
-	inMemory := make(map[msgID]bool)
+	inMemory, again := make(map[msgID]bool), make(map[msgID]bool)
 	for _, r := range runs {
 		if a.takeover {
 			return // a worker that was cut off cannot know what the new owner has done
 		}
-		if r.attempt > a.cfg.Retry.Attempts {
-			m.violation("attempts: %s: %s is attempt %d of %d", a.cfg.Agent, r.id, r.attempt, a.cfg.Retry.Attempts)
+		if most := a.attempts(); r.attempt > most {
+			m.violation("attempts: %s: %s is attempt %d of %d", a.cfg.Agent, r.id, r.attempt, most)
 		}
 		if r.attempt < attempts[r.id] && !inMemory[r.id] {
 			m.violation("attempts: %s: %s has attempt %d after attempt %d", a.cfg.Agent, r.id, r.attempt, attempts[r.id])
 		}
-		if calm && r.attempt == attempts[r.id] {
+		if calm && r.attempt == attempts[r.id] && !again[r.id] {
 			m.violation("effects: %s: %s has attempt %d twice without a fault", a.cfg.Agent, r.id, r.attempt)
 		}
+		again[r.id] = r.again
 		attempts[r.id] = max(attempts[r.id], r.attempt)
 		inMemory[r.id] = inMemory[r.id] || r.inMemory
 		for _, topic := range a.inputs() {
@@ -241,9 +259,20 @@ func (m *simulator) checkRuns(a *agent, runs []*run, e ends) {
 	}
 }
 
-// checkOrder: the messages of a key are started in the order of their origins.
-func (m *simulator) checkOrder(a *agent, runs []*run, input map[msgID]place) {
-	if a.takeover {
+// attempts is how often the policy lets a message be tried at most.
+func (a *agent) attempts() int {
+	most := a.cfg.Retry.Attempts
+	for _, r := range a.cfg.Retry.Rules {
+		most = max(most, r.Attempts)
+	}
+	return most
+}
+
+// checkOrder: the messages of a key are started in the order of their origins. A
+// scheduled one may be passed until it is due, whenever that is where a clock has
+// jumped.
+func (m *simulator) checkOrder(a *agent, runs []*run, input map[keyed]place) {
+	if a.takeover || a.cfg.Unordered {
 		return
 	}
 	type lane struct {
@@ -253,18 +282,38 @@ func (m *simulator) checkOrder(a *agent, runs []*run, input map[msgID]place) {
 	}
 	last := make(map[lane]*run)
 	for _, r := range runs {
-		at, known := input[r.id]
+		at, known := input[keyed{r.id, r.key}]
 		if !known {
 			m.violation("effects: %s: %s is handled, but stands in no input topic", a.cfg.Agent, r.id)
 			continue
 		}
 		k := lane{at.topic, at.partition, r.key}
-		if before := last[k]; before != nil && input[before.id].offset > at.offset {
-			m.violation("order: %s: key %s: %s (origin %d) is handled after %s (origin %d)",
-				a.cfg.Agent, r.key, r.id, at.offset, before.id, input[before.id].offset)
+		before := last[k]
+		if r.key == "" || before == nil {
+			last[k] = r // without a key there is no order
+			continue
+		}
+		if from := input[keyed{before.id, before.key}]; from.offset > at.offset {
+			if r.due.IsZero() || before.started.After(r.due) && !a.skewed {
+				m.violation("order: %s: key %s: %s (origin %d) is handled after %s (origin %d)",
+					a.cfg.Agent, r.key, r.id, at.offset, before.id, from.offset)
+			}
 			continue
 		}
 		last[k] = r
+	}
+}
+
+// checkTimes: nothing is handled before it is to be delivered, nor after it has
+// expired, by the clock of the worker.
+func (m *simulator) checkTimes(a *agent, runs []*run) {
+	for _, r := range runs {
+		if r.started.Before(r.due) {
+			m.violation("delays: %s: %s is handled %s before it is to be delivered", a.cfg.Agent, r.id, r.due.Sub(r.started))
+		}
+		if !r.expiry.IsZero() && r.started.After(r.expiry) {
+			m.violation("effects: %s: %s is handled %s after it has expired", a.cfg.Agent, r.id, r.started.Sub(r.expiry))
+		}
 	}
 }
 
@@ -288,7 +337,7 @@ func (m *simulator) checkDelays(a *agent, runs []*run) {
 				m.violation("delays: %s: attempt %d of %s is %s early", a.cfg.Agent, r.attempt, r.id, from.Sub(r.started))
 			}
 		}
-		if r.finished && !r.dead { // a success fails when an output is refused
+		if r.finished && !r.dead && !r.again { // a success fails when an output is refused
 			next := attempt{r.id, r.attempt + 1}
 			if at, known := due[next]; !known || r.ended.Add(r.delay).Before(at) {
 				due[next] = r.ended.Add(r.delay)

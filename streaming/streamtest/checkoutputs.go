@@ -45,8 +45,13 @@ func (a *agent) derived(r *run, position int) msgID {
 
 // checkOutputs: all outputs of what is done are there; under exactly once each
 // once, and none of what is not done.
-func (m *simulator) checkOutputs(a *agent, runs []*run, e ends, outputs map[msgID]*output) {
+func (m *simulator) checkOutputs(a *agent, runs []*run, e ends, input map[keyed]place, outputs map[msgID]*output) {
 	known := make(map[msgID]bool)
+	for id := range input {
+		for _, ack := range []int{-1, -2} { // of delivery and of handling
+			known[a.derived(&run{id: id.msgID}, ack)] = true
+		}
+	}
 	for _, r := range runs {
 		if !r.finished || r.err != nil {
 			continue
@@ -77,8 +82,8 @@ func (m *simulator) checkOutputs(a *agent, runs []*run, e ends, outputs map[msgI
 }
 
 // checkOutputOrder: outputs that keep the key of their cause stand in its order.
-func (m *simulator) checkOutputOrder(a *agent, runs []*run, input map[msgID]place, outputs map[msgID]*output) {
-	if !a.strict() {
+func (m *simulator) checkOutputOrder(a *agent, runs []*run, input map[keyed]place, outputs map[msgID]*output) {
+	if !a.strict() || a.cfg.Unordered {
 		return
 	}
 	type lane struct {
@@ -90,10 +95,10 @@ func (m *simulator) checkOutputOrder(a *agent, runs []*run, input map[msgID]plac
 	for _, r := range runs {
 		for i := range r.outputs {
 			o := outputs[a.derived(r, i)]
-			if o == nil || i > 0 || o.key != r.key {
+			if o == nil || i > 0 || o.key != r.key || r.key == "" || !r.due.IsZero() {
 				continue
 			}
-			from := input[r.id]
+			from := input[keyed{r.id, r.key}]
 			k := lane{place{from.topic, from.partition, 0}, streaming.TopicPartition{Topic: o.topic, Partition: o.partition}, r.key}
 			if byOrigin[k] == nil {
 				byOrigin[k] = make(map[int64]int64)

@@ -37,6 +37,9 @@ var allFaults = []Fault{
 	FaultGhost, FaultLeaders, FaultCoords, FaultJoin, FaultLeave, FaultClock, FaultDuplicate, FaultMalformed,
 }
 
+// Faults lists all.
+func Faults() []Fault { return slices.Clone(allFaults) }
+
 // brokerError is what a broker may answer for a moment, a write that was done
 // all the same included.
 type brokerError struct {

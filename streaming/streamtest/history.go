@@ -28,7 +28,10 @@ type run struct {
 	delay    time.Duration // the policy's, after a failure
 	dead     bool          // the policy has no other attempt
 	inMemory bool          // it waits in memory: a crash forgets the attempt
+	again    bool          // the attempt does not count: it was cut short, or something was unavailable
 	outputs  int           // messages staged
+	due      time.Time     // ce_deliverat
+	expiry   time.Time
 }
 
 // msgID is (ce_source, ce_id).
@@ -43,7 +46,9 @@ type history struct {
 	mu     sync.Mutex
 	runs   []*run
 	marked map[msgHash]time.Time // by ledger place and message: when its mark was known to be written
+	steps  map[stepID]*result
 	trace  []string
+	said   []string       // violations that handlers have seen
 	hits   map[string]int // crash points and faults
 }
 
@@ -53,7 +58,9 @@ type msgHash struct {
 }
 
 func newHistory() *history {
-	return &history{begin: time.Now(), marked: make(map[msgHash]time.Time), hits: make(map[string]int)}
+	return &history{
+		begin: time.Now(), marked: make(map[msgHash]time.Time), steps: make(map[stepID]*result), hits: make(map[string]int),
+	}
 }
 
 func (h *history) started(r *run) {
@@ -91,6 +98,13 @@ func (h *history) wrote(records []written) {
 			}
 		}
 	}
+}
+
+// violates notes what a handler says is wrong.
+func (h *history) violates(what string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.said = append(h.said, what)
 }
 
 func (h *history) hit(what string) {

@@ -83,10 +83,10 @@ func (m *simulator) happen(t trouble, s *slot) {
 	case FaultMute:
 		p.suffer(outage{broker: everyBroker, up: true}, t.last)
 	case FaultZombie:
-		s.agent.takenOver()
+		m.takenOver(s.agent)
 		p.suffer(outage{broker: everyBroker, up: true, down: true}, t.last)
 	case FaultGhost:
-		s.agent.takenOver()
+		m.takenOver(s.agent)
 		p.suffer(outage{broker: int(m.fake.CoordinatorFor(s.agent.cfg.Group)), up: true, down: true}, t.last)
 	case FaultLeave:
 		p.left.Store(true)
@@ -94,6 +94,9 @@ func (m *simulator) happen(t trouble, s *slot) {
 		time.Sleep(t.last)
 		s.restart()
 	case FaultClock:
+		s.agent.mu.Lock()
+		s.agent.skewed = true
+		s.agent.mu.Unlock()
 		p.clock.ahead.Store(int64(t.last))
 	}
 }
@@ -107,11 +110,18 @@ func (p *process) suffer(o outage, last time.Duration) {
 }
 
 // takenOver notes that partitions may be taken from a worker that is alive.
-func (a *agent) takenOver() {
+func (m *simulator) takenOver(a *agent) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
+	known := a.takeover
 	a.takeover = true
+	a.mu.Unlock()
+	if !known && !a.cfg.ExactlyOnce {
+		m.history.hit(weakened)
+	}
 }
+
+// weakened counts agents at least once around whose takeovers less is promised.
+const weakened = "at least once: promise weakened by a takeover"
 
 // elect gives partitions other leaders, or groups and transactions other
 // coordinators.

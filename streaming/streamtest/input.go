@@ -49,17 +49,20 @@ func (m *simulator) drawInput(ctx context.Context) ([]sending, error) {
 	at := time.Duration(0)
 	for i := range m.s.Messages {
 		if r.IntN(8) == 0 {
-			at += time.Duration(r.Int64N(int64(length) * 8 / int64(m.s.Messages) * 3 / 2))
+			at += time.Duration(r.Int64N(int64(m.s.Length) * 8 / int64(m.s.Messages) * 3 / 2))
 		}
 		rec, err := m.input(ctx, r, i)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, sending{at, rec})
-		if slices.Contains(m.s.Faults, FaultDuplicate) && r.IntN(15) == 0 {
-			copied := *rec
+		if slices.Contains(m.s.Faults, FaultDuplicate) && rec.Key != nil && r.IntN(15) == 0 {
+			copied, kind := *rec, duplicates[0]
+			if m.plan.exactlyOnce && r.IntN(3) == 0 {
+				copied.Key, kind = m.otherKey(rec), duplicates[1]
+			}
 			all = append(all, sending{at + time.Duration(r.IntN(3))*time.Duration(r.IntN(10_000))*time.Millisecond, &copied})
-			m.history.hit(string(FaultDuplicate))
+			m.history.hit(kind)
 		}
 		if slices.Contains(m.s.Faults, FaultMalformed) && r.IntN(25) == 0 {
 			kind := r.IntN(len(malformations))
@@ -92,13 +95,31 @@ func (m *simulator) input(ctx context.Context, r *rand.Rand, i int) (*kgo.Record
 	}
 	rec := pipeline.Record(&env, &streaming.Outgoing{Topic: topic, Partition: -1, Key: msg.Key, Value: value})
 	out := &kgo.Record{Topic: rec.Topic, Key: rec.Key, Value: rec.Value}
+	if msg.NoKey {
+		out.Key = nil
+	}
 	for _, h := range append(rec.Headers, msg.Headers...) {
 		out.Headers = append(out.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
 	}
 	return out, nil
 }
 
-var duplicates = []string{string(FaultDuplicate)}
+// duplicates are the kinds of repeated messages. Under another key one is known
+// again where it comes to the same partition. At least once such a message may
+// be sent on under either key, so that its receiver cannot know it again.
+var duplicates = []string{"duplicate", "duplicate under another key"}
+
+// otherKey is another key of the same partition.
+func (m *simulator) otherKey(rec *kgo.Record) []byte {
+	p := kgo.StickyKeyPartitioner(nil).ForTopic(rec.Topic)
+	at := p.Partition(rec, int(m.s.Partitions))
+	for i := 0; ; i++ {
+		other := &kgo.Record{Topic: rec.Topic, Key: fmt.Appendf(nil, "other-%d", i)}
+		if p.Partition(other, int(m.s.Partitions)) == at {
+			return other.Key
+		}
+	}
+}
 
 // malformations are the kinds of records that cannot be handled.
 var malformations = []string{

@@ -52,6 +52,7 @@ type trouble struct {
 // plan is the fault schedule of a seed.
 type plan struct {
 	seed        uint64
+	length      time.Duration
 	exactlyOnce bool
 	crashes     map[int][]crash // by slot, in the order in which its processes take them
 	troubles    []trouble
@@ -83,9 +84,6 @@ func (p plan) String() string {
 // calm says that nothing is forgiven.
 func (p plan) calm() bool { return len(p.crashes) == 0 && len(p.troubles) == 0 }
 
-// length is how long messages are sent and faults happen.
-const length = 40 * time.Second
-
 // minutely is how long it takes until a worker that has started with the
 // simulation has made its checkpoint.
 const minutely = 63 * time.Second
@@ -101,8 +99,8 @@ func (p plan) lasts() time.Duration {
 }
 
 // newPlan draws a schedule for that many workers.
-func newPlan(seed uint64, slots int, faults []Fault, exactlyOnce bool) plan {
-	p := plan{seed: seed, exactlyOnce: exactlyOnce, crashes: make(map[int][]crash)}
+func newPlan(seed uint64, slots int, faults []Fault, length time.Duration, exactlyOnce bool) plan {
+	p := plan{seed: seed, length: length, exactlyOnce: exactlyOnce, crashes: make(map[int][]crash)}
 	if len(faults) == 0 {
 		return p
 	}
@@ -145,8 +143,10 @@ func (p *plan) drawCrashes(r *rand.Rand, slots int) {
 		switch c.step {
 		case StepCheckpoint, StepTrim:
 			c.nth, first = 1, true // only the first process lives long enough
-		case StepClaim:
+		case StepClaim, StepRelease:
 			c.nth = 1
+		case StepBegun:
+			c.nth = 1 + r.IntN(3)
 		case StepRebuild:
 			c.nth = 1 + r.IntN(8)
 		case StepDead, StepRetry:
@@ -164,7 +164,7 @@ func (p *plan) drawCrashes(r *rand.Rand, slots int) {
 
 func (p *plan) drawTrouble(r *rand.Rand, f Fault, slot int) trouble {
 	t := trouble{
-		at:    time.Duration(r.Int64N(int64(length))).Truncate(time.Microsecond),
+		at:    time.Duration(r.Int64N(int64(p.length))).Truncate(time.Microsecond),
 		fault: f, slot: slot, count: 1 + r.IntN(4),
 	}
 	switch f {

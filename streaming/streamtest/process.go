@@ -144,12 +144,12 @@ func (s *slot) replace(p *process, after time.Duration) {
 }
 
 // die ends the process at once: nothing of it reaches the broker any more.
-func (p *process) die(c *crash) {
+func (p *process) die(what string) {
 	if p.dead.Swap(true) {
 		return
 	}
-	p.slot.m.history.hit(c.name(p.slot.agent.cfg.ExactlyOnce))
-	p.slot.m.history.note("%s crashes %s", p.name, c)
+	p.slot.m.history.hit(what)
+	p.slot.m.history.note("%s dies, %s", p.name, what)
 	p.link.kill()
 	p.cancel()
 	p.slot.replace(p, time.Duration(p.slot.number*1500+500)*time.Millisecond)
@@ -206,7 +206,7 @@ func (p *process) request(frame []byte) (pass bool, answered func(frame []byte) 
 	for _, step := range taken {
 		if c := p.at(step); c != nil {
 			if !c.after {
-				p.die(c)
+				p.die(c.name(p.slot.agent.cfg.ExactlyOnce))
 				return false, nil
 			}
 			after = c
@@ -222,10 +222,10 @@ func (p *process) request(frame []byte) (pass bool, answered func(frame []byte) 
 		if membership && expelled(answer, key, version) && !p.left.Load() {
 			p.slot.m.history.hit(thrownOut)
 			p.slot.m.history.note("%s: the group has thrown it out", p.name)
-			p.slot.agent.takenOver()
+			p.slot.m.takenOver(p.slot.agent)
 		}
 		if after != nil {
-			p.die(after)
+			p.die(after.name(p.slot.agent.cfg.ExactlyOnce))
 			return lose
 		}
 		p.slot.m.history.wrote(marks)
@@ -236,56 +236,6 @@ func (p *process) request(frame []byte) (pass bool, answered func(frame []byte) 
 		}
 		return deliver
 	}
-}
-
-// watched is a handler whose runs are recorded.
-type watched struct {
-	streaming.Handler
-	p *process
-}
-
-// Handle implements streaming.Handler.
-func (w watched) Handle(ctx context.Context, d *streaming.Delivery) error {
-	p := w.p
-	if p.dead.Load() {
-		return errDead
-	}
-	h := p.slot.m.history
-	r := &run{
-		started: p.clock.Now(), agent: p.slot.agent.number, process: p.name, id: msgID{d.Envelope.Source, d.Envelope.ID},
-		key: d.Key, attempt: d.Attempt,
-	}
-	h.started(r)
-	err := w.guarded(ctx, d)
-	r.ended = p.clock.Now()
-	if p.dead.Load() {
-		return errDead
-	}
-	if err == nil {
-		if c := p.at(StepEffect); c != nil {
-			if c.after {
-				h.ended(r, nil)
-			}
-			p.die(c)
-			return errDead
-		}
-	} else if ctx.Err() == nil {
-		v := p.slot.agent.cfg.Retry.Judge(d.Attempt, err)
-		r.delay, r.dead, r.inMemory = v.Delay, v.Dead, v.Tier == 0
-	}
-	r.outputs = len(d.Outbox.Staged())
-	h.ended(r, err)
-	return err
-}
-
-// guarded turns a panic into the error that it becomes.
-func (w watched) guarded(ctx context.Context, d *streaming.Delivery) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &streaming.PanicError{Value: v}
-		}
-	}()
-	return w.Handler.Handle(ctx, d)
 }
 
 // clock is a process's clock.

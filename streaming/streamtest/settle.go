@@ -43,7 +43,7 @@ func (m *simulator) unjam(ctx context.Context) {
 		groups, err := kadm.NewClient(m.client).DescribeGroups(ctx, a.cfg.Group)
 		if err == nil && groups[a.cfg.Group].State == "PreparingRebalance" {
 			jammed = true
-			a.takeover = true // of partitions that members held until now
+			m.takenOver(a) // of partitions that members held until now
 		}
 	}
 	if !jammed {

@@ -33,6 +33,8 @@ type Simulation struct {
 	Topics []string
 	// Messages is how many there are, beside the duplicates. Default 200.
 	Messages int
+	// Length is how long messages are sent and faults happen. Default 40 s.
+	Length time.Duration
 	// Partitions of the topics; default 3.
 	Partitions int32
 	// Faults that may happen, beside crashes; default all. With Calm none does,
@@ -60,6 +62,7 @@ type Simulated struct {
 type Message struct {
 	Topic   string // default: the inbox of the first agent
 	Key     string
+	NoKey   bool // a record without a key
 	Payload schemas.Message
 	Headers []streaming.Header // beside those of the envelope
 	// Envelope changes the message's attributes before it is sent. Default: a
@@ -76,6 +79,7 @@ type Outcome struct {
 	Trace      string         // file of the trace, if one was saved
 	Input      int            // records sent
 	Runs       int            // of handlers
+	Dead       map[string]int // dead letters of all agents, by reason
 	Virtual    time.Duration
 }
 
@@ -107,6 +111,9 @@ func (s Simulation) run(t *testing.T, seed uint64) *Outcome {
 	if s.Partitions == 0 {
 		s.Partitions = 3
 	}
+	if s.Length == 0 {
+		s.Length = 40 * time.Second
+	}
 	if s.Faults == nil {
 		s.Faults = allFaults
 	}
@@ -120,6 +127,7 @@ func (s Simulation) run(t *testing.T, seed uint64) *Outcome {
 			m.violations = append(m.violations, "the simulation: "+err.Error())
 		}
 		o.Plan, o.Hits, o.Violations = m.plan.String(), m.history.hits, m.violations
+		o.Dead = m.dead
 		o.Input, o.Runs, o.Virtual = m.sent, len(m.history.runs), time.Since(m.history.begin)
 		if len(o.Violations) > 0 || s.KeepTrace {
 			var err error
@@ -142,6 +150,7 @@ type simulator struct {
 	log     *kafka.Log // of the simulation itself: no fault touches it
 	client  *kgo.Client
 	wire    *wire
+	archive *archive
 	plan    plan
 	history *history
 
@@ -154,6 +163,7 @@ type simulator struct {
 	background sync.WaitGroup
 	sent       int
 	violations []string
+	dead       map[string]int
 }
 
 // agent is one simulated agent.
@@ -165,6 +175,7 @@ type agent struct {
 
 	mu       sync.Mutex
 	takeover bool // a worker was cut off from partitions that others took over
+	skewed   bool // a worker's clock has jumped
 }
 
 const (
@@ -180,13 +191,18 @@ const (
 )
 
 func (m *simulator) simulate() error {
+	defer m.close()
 	if err := m.open(); err != nil {
 		return err
 	}
-	defer m.close()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 
+	m.archive = newArchive(m.log, m.agents)
+	stopArchive := make(chan struct{})
+	var archiving sync.WaitGroup
+	var archiveErr error
+	archiving.Go(func() { archiveErr = m.archive.keep(ctx, stopArchive) })
 	for _, s := range m.slots {
 		s.start()
 	}
@@ -196,6 +212,8 @@ func (m *simulator) simulate() error {
 	busy.Go(func() { m.inject() })
 	busy.Wait()
 	if sendErr != nil {
+		cancel()
+		archiving.Wait()
 		return sendErr
 	}
 	for _, s := range m.slots {
@@ -208,6 +226,14 @@ func (m *simulator) simulate() error {
 	}
 	close(m.closing)
 	m.awaitEnd()
+	close(stopArchive)
+	archiving.Wait()
+	if archiveErr != nil {
+		return archiveErr
+	}
+	for range m.archive.trimmed(ctx) {
+		m.history.hit("ledger partition trimmed")
+	}
 	return m.check(ctx, stuck)
 }
 
@@ -283,7 +309,7 @@ func (m *simulator) open() error {
 			return err
 		}
 	}
-	m.plan = newPlan(m.seed, len(m.slots), m.s.Faults, exactlyOnce)
+	m.plan = newPlan(m.seed, len(m.slots), m.s.Faults, m.s.Length, exactlyOnce)
 	for i, s := range m.slots {
 		s.armed = m.plan.crashes[i]
 	}

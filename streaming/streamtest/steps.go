@@ -30,12 +30,15 @@ const (
 	StepRebuild    Step = "rebuild"    // a new owner asks where the logs stand
 	StepCheckpoint Step = "checkpoint" // a copy of the offsets, in the ledger
 	StepTrim       Step = "trim"       // of what is settled
+	StepResult     Step = "result"     // of a handler's durable step, in the ledger
+	StepBegun      Step = "begun mark" // before a handler that may have killed the process before
+	StepRelease    Step = "release"    // the last mark of an owner that stops
 )
 
 // steps lists all, in the order in which they are reported.
 var steps = []Step{
 	StepEffect, StepOutput, StepMark, StepRetry, StepDead, StepCommit, StepEnd,
-	StepClaim, StepRebuild, StepCheckpoint, StepTrim,
+	StepClaim, StepRebuild, StepCheckpoint, StepTrim, StepResult, StepBegun, StepRelease,
 }
 
 // wire reads the steps out of requests.
@@ -107,6 +110,12 @@ func (w *wire) produced(frame []byte) (taken []Step, marks []written) {
 						seen[StepClaim] = true
 					case streaming.MarkCheckpoint:
 						seen[StepCheckpoint] = true
+					case streaming.MarkStep:
+						seen[StepResult] = true
+					case streaming.MarkBegun:
+						seen[StepBegun] = true
+					case streaming.MarkRelease:
+						seen[StepRelease] = true
 					default:
 						seen[StepMark] = true
 					}

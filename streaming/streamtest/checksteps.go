@@ -1,0 +1,52 @@
+package streamtest
+
+import (
+	"fmt"
+	"time"
+)
+
+// stepBegun holds a step that begins against what is known of it: a stored
+// result is the first one, and once it is stored the function runs no more.
+func (h *history) stepBegun(r *run, name string, value []byte, stored bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	known := h.steps[stepID{r.agent, r.id, name}]
+	switch {
+	case known == nil && stored: // the process that has stored it did not live to know
+		h.steps[stepID{r.agent, r.id, name}] = &result{value: string(value), stored: time.Now()}
+	case known == nil:
+	case !stored:
+		known.bad = append(known.bad, fmt.Sprintf("%s runs %s after its result was stored", r.process, time.Since(known.stored)))
+	case known.value != string(value):
+		known.bad = append(known.bad, fmt.Sprintf("%s is given another result than the first", r.process))
+	}
+}
+
+// stepStored notes that the result of a step is durable.
+func (h *history) stepStored(r *run, name string, value []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	id := stepID{r.agent, r.id, name}
+	if known := h.steps[id]; known == nil {
+		h.steps[id] = &result{value: string(value), stored: time.Now()}
+	} else if known.value != string(value) {
+		known.bad = append(known.bad, fmt.Sprintf("%s has stored a second result", r.process))
+	}
+}
+
+// checkSteps: a step whose result was stored has that result, and never runs
+// again. At least once a former owner that is alive may run it beside the new
+// one.
+func (m *simulator) checkSteps(a *agent) {
+	if !a.strict() {
+		return
+	}
+	for id, known := range m.history.steps {
+		if id.agent != a.number {
+			continue
+		}
+		for _, what := range known.bad {
+			m.violation("steps: %s: step %s of %s: %s", a.cfg.Agent, id.name, id.id, what)
+		}
+	}
+}
