@@ -47,8 +47,12 @@ var mutants = []mutant{
 		laneOffsets, "	if len(o.known) > 0 && o.known[0].offset < o.next {\n", "	if len(o.known) > 0 && o.known[0].offset < o.next-3 {\n",
 	}}},
 	{"tiers committed as read", []patch{{
-		pipelineLane, "		commit[i] = l.machine.Watermark(lane.Log(i))\n",
-		"		commit[i] = l.machine.Watermark(lane.Log(i))\n		if i > 0 {\n			commit[i] = l.machine.Position(lane.Log(i))\n		}\n",
+		pipelineLane, "	commit := l.watermarks()\n",
+		`	commit := l.watermarks()
+	for i := range commit[1:] {
+		commit[i+1] = l.machine.Position(lane.Log(i + 1))
+	}
+`,
 	}}},
 	{"the ledger is not asked", []patch{{
 		laneNext, "ok && f.ends(c) {", "ok && f.ends(c) && c.Moves > 1000 {",
