@@ -83,7 +83,7 @@ func (c *cell) await(ctx context.Context, what string, ok func() bool) error {
 }
 
 func (c *cell) run(ctx context.Context, rounds int) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(rounds)*20*time.Second+time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(rounds)*10*time.Second+time.Minute)
 	defer cancel()
 	c.changed = make(chan struct{})
 	c.started, c.outputs, c.read, c.acted, c.ended = map[string][]run{}, map[string][]written{}, map[int32]int64{}, map[string]int{}, map[run]bool{}

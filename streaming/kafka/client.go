@@ -163,6 +163,7 @@ type Log struct {
 	admin  *kadm.Client
 	reader reader
 	loads  loads
+	topics topicIDs
 }
 
 // NewLog connects lazily: Ping first for a clear error.

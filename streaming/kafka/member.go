@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -223,7 +224,7 @@ func (m *Member) Commit(ctx context.Context, offsets map[streaming.TopicPartitio
 	if member.none() {
 		return ErrFenced
 	}
-	ids, err := m.topics.of(ctx, m.client, offsets)
+	ids, err := m.topics.of(ctx, m.client, maps.Keys(offsets))
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -12,8 +13,9 @@ import (
 	"github.com/seed-c9b6dc07/parley/streaming"
 )
 
-// topicIDs are the IDs of topics: an offset commit names a topic or gives its
-// ID, whichever the version of the broker asks for (KIP-516, KIP-1319).
+// topicIDs are the IDs of topics: who commits or fetches offsets names a topic
+// or gives its ID, whichever the version of the broker asks for (KIP-848,
+// KIP-1319).
 type topicIDs struct {
 	mu    sync.Mutex
 	known map[string][16]byte
@@ -21,7 +23,7 @@ type topicIDs struct {
 
 // of returns the IDs of the topics of those partitions, and looks up what is
 // not known yet.
-func (ids *topicIDs) of(ctx context.Context, cl *kgo.Client, commit map[streaming.TopicPartition]int64) (map[string][16]byte, error) {
+func (ids *topicIDs) of(ctx context.Context, cl *kgo.Client, partitions iter.Seq[streaming.TopicPartition]) (map[string][16]byte, error) {
 	ids.mu.Lock()
 	defer ids.mu.Unlock()
 	if ids.known == nil {
@@ -29,7 +31,7 @@ func (ids *topicIDs) of(ctx context.Context, cl *kgo.Client, commit map[streamin
 	}
 	out := make(map[string][16]byte)
 	var unknown []string
-	for tp := range commit {
+	for tp := range partitions {
 		if _, seen := out[tp.Topic]; seen {
 			continue
 		}
@@ -57,7 +59,7 @@ func (ids *topicIDs) of(ctx context.Context, cl *kgo.Client, commit map[streamin
 	return out, nil
 }
 
-// forget makes the next commit look all topics up again: one was made anew.
+// forget makes the next request look all topics up again: one was made anew.
 func (ids *topicIDs) forget() {
 	ids.mu.Lock()
 	defer ids.mu.Unlock()

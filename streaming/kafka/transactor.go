@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -16,7 +17,8 @@ import (
 
 // transactionTimeout plus the broker's scan for timed-out transactions (10 s)
 // stays below the default session timeout (45 s): a frozen owner's transaction
-// is gone before its partitions are taken over.
+// is gone before its partitions are taken over. With shorter sessions, and with
+// KIP-848, Log.EndAbandoned ends it.
 const transactionTimeout = 10 * time.Second
 
 // Transactor writes records and commits offsets in Kafka transactions, one at a
@@ -159,7 +161,7 @@ func fatal(err error) bool {
 // commitOffsets commits under a member's generation. Each topic needs its name
 // and its ID: brokers of different versions ask for one or the other.
 func (t *Transactor) commitOffsets(ctx context.Context, m Membership, commit map[streaming.TopicPartition]int64) error {
-	ids, err := t.topics.of(ctx, t.client, commit)
+	ids, err := t.topics.of(ctx, t.client, maps.Keys(commit))
 	if err != nil {
 		return err
 	}

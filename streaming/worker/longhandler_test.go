@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -72,6 +73,7 @@ func (b *bubble) open() {
 	b.cluster = &streamtest.Cluster{Brokers: b.fake.ListenAddrs(), Schemas: schemas.NewMemoryRegistry(), Dialer: network.DialContext}
 	if b.platform, err = agents.Connect(b.Context(), agents.PlatformConfig{
 		Brokers: b.cluster.Brokers, Schemas: b.cluster.Schemas, Partitions: 3, Dialer: b.cluster.Dialer,
+		Logger: slog.New(slog.NewTextHandler(b.T.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})),
 	}); err != nil {
 		b.Fatal(err)
 	}

@@ -2,7 +2,9 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
@@ -54,9 +56,37 @@ func (r *rebuilt) ledger() streaming.TopicPartition {
 	return streaming.TopicPartition{Topic: r.in.ledger, Partition: r.tp.Partition}
 }
 
-func (b *rebuilding) readOffsets(ctx context.Context) (err error) {
-	b.committed, err = b.w.log.Committed(ctx, b.w.cfg.Group)
-	return err
+// abandonedAfter is how long offsets may be unstable until what makes them so is
+// taken for abandoned: a transaction takes milliseconds.
+const abandonedAfter = 2 * time.Second
+
+// readOffsets waits for transactions of former owners, and ends those that a
+// frozen one has left open.
+func (b *rebuilding) readOffsets(ctx context.Context) error {
+	var logs, ledgers []streaming.TopicPartition
+	for _, r := range b.all {
+		logs = append(logs, r.logs()...)
+		ledgers = append(ledgers, r.ledger())
+	}
+	for {
+		patience, cancel := context.WithTimeout(ctx, abandonedAfter)
+		committed, err := b.w.log.CommittedOf(patience, b.w.cfg.Group, logs)
+		cancel()
+		if err == nil {
+			b.committed = committed
+			return nil
+		}
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		ended, err := b.w.log.EndAbandoned(ctx, transactionalID(b.w.cfg.Group, ""), abandonedAfter, ledgers)
+		if err != nil { // it ends by its timeout, then
+			b.w.cfg.Logger.Warn("cannot end what a former owner may have left open; waiting for it", "error", err)
+		}
+		for _, id := range ended {
+			b.w.cfg.Logger.Info("ended a transaction that a former owner had left open", "transactional_id", id)
+		}
+	}
 }
 
 // readLedgers reads each ledger partition to its end.

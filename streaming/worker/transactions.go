@@ -38,8 +38,10 @@ type atomicWrite struct {
 	done func(offsets []int64, refused map[int]error)
 }
 
+func transactionalID(group, instance string) string { return "parley-" + group + "-" + instance }
+
 func newTransactions(w *Worker) (*transactions, error) {
-	t, err := kafka.NewTransactor(w.cfg.Kafka, "parley-"+w.cfg.Group+"-"+w.cfg.Instance)
+	t, err := kafka.NewTransactor(w.cfg.Kafka, transactionalID(w.cfg.Group, w.cfg.Instance))
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -185,10 +186,6 @@ func (e *StrandedError) Error() string {
 }
 
 func (w *Worker) refuseStranded(ctx context.Context) error {
-	committed, err := w.log.Committed(ctx, w.cfg.Group)
-	if err != nil {
-		return err
-	}
 	var errs []error
 	for _, in := range w.inputs {
 		topics, err := w.log.Topics(ctx, in.topic+".retry-")
@@ -204,6 +201,10 @@ func (w *Worker) refuseStranded(ctx context.Context) error {
 				return err
 			}
 			ends, err := w.log.EndOffsets(ctx, topic)
+			if err != nil {
+				return err
+			}
+			committed, err := w.log.CommittedOf(ctx, w.cfg.Group, slices.Collect(maps.Keys(ends)))
 			if err != nil {
 				return err
 			}
