@@ -1,6 +1,7 @@
 package streamtest
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
@@ -14,6 +15,9 @@ type output struct {
 	offset    int64
 	key       string
 	count     int
+	reply     bool
+	value     []byte
+	differs   bool // not all of them have that value
 }
 
 // outputs are all messages that stand in topics that are no companions, by
@@ -29,10 +33,11 @@ func (m *simulator) outputs(l *log) map[msgID]*output {
 			id := msgID{env.Source, env.ID}
 			o := all[id]
 			if o == nil {
-				o = &output{topic: topic, partition: records[i].Partition, offset: records[i].Offset, key: string(records[i].Key)}
+				o = &output{topic: topic, partition: records[i].Partition, offset: records[i].Offset, key: string(records[i].Key), reply: env.Kind == streaming.KindReply, value: records[i].Value}
 				all[id] = o
 			}
 			o.count++
+			o.differs = o.differs || !bytes.Equal(o.value, records[i].Value)
 		}
 	}
 	return all
@@ -69,6 +74,10 @@ func (m *simulator) checkOutputs(a *agent, runs []*run, e ends, input map[keyed]
 			case o == nil || !a.cfg.ExactlyOnce:
 			case !e.done[r.id]:
 				m.violation("aborted reads: %s: %s is not done, but its output %d can be read", a.cfg.Agent, r.id, i)
+			case o.reply: // a duplicate of an answered request gets the same answer again
+				if o.differs {
+					m.violation("outputs: %s: request %s has got different answers", a.cfg.Agent, r.id)
+				}
 			case o.count > 1:
 				m.violation("aborted reads: %s: output %d of %s can be read %d times", a.cfg.Agent, i, r.id, o.count)
 			}
@@ -99,7 +108,7 @@ func (m *simulator) checkOutputOrder(a *agent, runs []*run, input map[keyed]plac
 				continue
 			}
 			from := input[keyed{r.id, r.key}]
-			k := lane{place{from.topic, from.partition, 0}, streaming.TopicPartition{Topic: o.topic, Partition: o.partition}, r.key}
+			k := lane{place{topic: from.topic, partition: from.partition}, streaming.TopicPartition{Topic: o.topic, Partition: o.partition}, r.key}
 			if byOrigin[k] == nil {
 				byOrigin[k] = make(map[int64]int64)
 			}

@@ -16,7 +16,7 @@ func (h *history) stepBegun(r *run, name string, value []byte, stored bool) {
 		h.steps[stepID{r.agent, r.id, name}] = &result{value: string(value), stored: time.Now()}
 	case known == nil:
 	case !stored:
-		known.bad = append(known.bad, fmt.Sprintf("%s runs %s after its result was stored", r.process, time.Since(known.stored)))
+		known.again = append(known.again, fmt.Sprintf("%s runs %s after its result was stored", r.process, time.Since(known.stored)))
 	case known.value != string(value):
 		known.bad = append(known.bad, fmt.Sprintf("%s is given another result than the first", r.process))
 	}
@@ -35,8 +35,8 @@ func (h *history) stepStored(r *run, name string, value []byte) {
 }
 
 // checkSteps: a step whose result was stored has that result, and never runs
-// again. At least once a former owner that is alive may run it beside the new
-// one.
+// again. A former owner that is alive may run it beside the new one: exactly once
+// it stores nothing, at least once it may.
 func (m *simulator) checkSteps(a *agent) {
 	if !a.strict() {
 		return
@@ -45,7 +45,10 @@ func (m *simulator) checkSteps(a *agent) {
 		if id.agent != a.number {
 			continue
 		}
-		for _, what := range known.bad {
+		if a.takeover {
+			known.again = nil
+		}
+		for _, what := range append(known.again, known.bad...) {
 			m.violation("steps: %s: step %s of %s: %s", a.cfg.Agent, id.name, id.id, what)
 		}
 	}

@@ -115,6 +115,7 @@ type stepID struct {
 type result struct {
 	value  string
 	stored time.Time // when its first storing was known to be durable
+	again  []string  // its function has run after that
 	bad    []string
 }
 

@@ -12,6 +12,14 @@ const (
 	workerTx         = "streaming/worker/transactions.go"
 	kafkaClient      = "streaming/kafka/client.go"
 	kafkaTransactor  = "streaming/kafka/transactor.go"
+	kafkaMember      = "streaming/kafka/member.go"
+	pipelineSchedule = "streaming/pipeline/schedule.go"
+	pipelineAdmit    = "streaming/pipeline/admit.go"
+	pipelineRecall   = "streaming/pipeline/recall.go"
+	pipelineSteps    = "streaming/pipeline/steps.go"
+	pipelineDecode   = "streaming/pipeline/decode.go"
+	pipelineDoubt    = "streaming/pipeline/doubt.go"
+	workerCommit     = "streaming/worker/commit.go"
 )
 
 // mutants are one defect for each class of violation, and more.
@@ -96,5 +104,55 @@ var mutants = []mutant{
 	}}},
 	{"attempts are not kept", []patch{{
 		pipelineSettle, "		Attempt: attempts, Moves: c.Moves + 1, Due: ceilMilli(due)", "		Attempt: attempts - 1, Moves: c.Moves + 1, Due: ceilMilli(due)",
+	}}},
+	{"a scheduled message is early", []patch{{
+		pipelineSchedule, "	c.Due = at\n", "	c.Due = at.Add(-100 * time.Millisecond)\n",
+	}}},
+	{"what has expired is handled", []patch{{
+		pipelineAdmit, "!m.env.Expiry.IsZero() && now", "m.env.Expiry.IsZero() && now",
+	}}},
+	{"no fence: commits name no member", []patch{{
+		kafkaTransactor, "	req.MemberID, req.Generation = m.MemberID, m.Generation\n", "	req.Generation = -1\n",
+	}}},
+	{"a member that was thrown out commits under its new ID", []patch{
+		{kafkaMember, "	if kept := m.holds(); len(kept) > 0 && !m.is(id) {\n", "	if kept := m.holds(); len(kept) > 1<<20 {\n"},
+		{kafkaMember, "	if !m.is(id) {\n		return Membership{", "	if id == \"\" {\n		return Membership{"},
+	}},
+	{"an unknown end is taken for an abort", []patch{
+		{workerTx, "	case errors.As(err, &unknown):\n", "	case errors.As(err, &unknown) && time.Now().IsZero():\n"},
+	}},
+	{"a fenced producer is kept", []patch{{
+		kafkaTransactor, "	return errors.Is(err, kerr.ProducerFenced) ||", "	return false && errors.Is(err, kerr.ProducerFenced) ||",
+	}, {
+		kafkaTransactor, "errors.Is(err, kerr.InvalidProducerEpoch) ||\n		errors.Is(err, kerr.InvalidProducerIDMapping) || errors.Is(err, kerr.InvalidTxnState)", "false",
+	}}},
+	{"two copies of a message run at once", []patch{{
+		laneNext, "if head.hasBusyTwin() {", "if head.hasBusyTwin() && now.IsZero() {",
+	}}},
+	{"a retry runs before its elders are read", []patch{{
+		laneNext, "head.Log != Input && m.logs[Input].next <= head.Origin", "head.Log != Input && m.logs[Input].next < 0",
+	}}},
+	{"steps are not read again", []patch{{
+		pipelineRecall, "			l.steps.recall(m, offset)\n", "			_ = offset\n",
+	}}},
+	{"a step goes on before its result is durable", []patch{{
+		pipelineSteps, "	case err = <-stored:\n", "	case err = <-stored:\n	case <-time.After(time.Nanosecond):\n",
+	}}},
+	{"a copy loses a header", []patch{{
+		pipelineDecode, "	copy(headers, m.rec.Headers)\n", "	headers = headers[:copy(headers, m.rec.Headers[1:])]\n",
+	}}},
+	{"the ledger is trimmed before the tiers are committed", []patch{{
+		workerCommit, "		if o.committed[i] < ends[tp.Topic] {\n", "		if o.committed[i] < ends[tp.Topic]-1000 {\n",
+	}, {
+		workerCommit, "c.at.Before(before) && ", "",
+	}}},
+	{"copies in doubt do not wait for each other's ends", []patch{{
+		pipelineDoubt, "l.running > 0 || l.appends > 0 || len(l.staged) > 0 || l.doubt.waiting", "l.running > 0 || l.doubt.waiting",
+	}}},
+	{"tiers are read from their ends", []patch{{
+		workerRebuild, "From: r.positions[i], To: ends[tp]}", "From: ends[tp], To: ends[tp]}",
+	}}},
+	{"outputs are sent again under the retry's attempt", []patch{{
+		pipelineCaused, "schemas.DerivedID(m.env.Source, m.env.ID, l.cfg.Group, position)", "schemas.DerivedID(m.env.Source, m.env.ID, l.cfg.Group, position+m.hop.Attempt)",
 	}}},
 }

@@ -33,6 +33,7 @@ type world struct {
 	scheduled   bool // some messages are to be delivered later
 	expiring    bool // some expire
 	acks        bool // some want an ack
+	requests    bool // some are requests, and are answered
 	keyless     bool // some have no key
 	large       bool // some are large
 	unordered   bool // the second agent lets messages overtake each other
@@ -52,6 +53,7 @@ func draw(seed uint64) world {
 		seed: seed, exactlyOnce: seed%2 == 1, protocol: kafka.ProtocolClassic,
 		stream: one(4), steps: one(3), scheduled: one(3), expiring: one(4), acks: one(4), keyless: one(4), large: one(8),
 		unordered: one(6), narrow: one(4), limited: one(8), timeouts: one(6), rules: one(4), unavailable: one(6), killer: one(8), trimming: one(12),
+		requests: one(4),
 	}
 	if one(4) {
 		w.protocol = kafka.ProtocolConsumer
@@ -66,6 +68,7 @@ func (w world) features() []string {
 		"exactly once": w.exactlyOnce, "consumer protocol": w.protocol == kafka.ProtocolConsumer, "stream": w.stream, "steps": w.steps,
 		"scheduled": w.scheduled, "expiring": w.expiring, "acks": w.acks, "keyless": w.keyless, "large": w.large, "unordered": w.unordered,
 		"narrow": w.narrow, "limited": w.limited, "timeouts": w.timeouts, "rules": w.rules, "unavailable": w.unavailable, "killer": w.killer, "trimming": w.trimming,
+		"requests": w.requests,
 	} {
 		if has {
 			some = append(some, "seeds with: "+what)
@@ -78,7 +81,7 @@ func (w world) simulation() streamtest.Simulation {
 	pass := func(m *agents.Message[schemas.ErrorReply]) error {
 		return m.Send("second", &m.Payload, agents.Key(m.Key))
 	}
-	topics := []string{"parley.events.results", "parley.inbox.source"}
+	topics := []string{"parley.events.results", "parley.inbox.source", "parley.replies.source"}
 	if w.stream {
 		pass = func(m *agents.Message[schemas.ErrorReply]) error {
 			if len(m.Payload.Message)%7 == 3 { // not for the second agent
@@ -124,6 +127,9 @@ func (w world) message(r *rand.Rand, i int) streamtest.Message {
 			}
 			if w.expiring && r.IntN(10) == 0 {
 				env.Expiry = time.Now().Add(time.Duration(r.IntN(60_000)) * time.Millisecond)
+			}
+			if w.requests && r.IntN(5) == 0 {
+				env.Kind, env.ReplyTo = streaming.KindRequest, "parley.replies.source"
 			}
 			if w.acks && r.IntN(5) == 0 {
 				env.Ack = []streaming.AckMode{streaming.AckDelivered, streaming.AckHandled}[r.IntN(2)]
@@ -187,7 +193,13 @@ func (w world) config(name string, pass func(*agents.Message[schemas.ErrorReply]
 			if err := w.handle(ctx, name, m); err != nil {
 				return err
 			}
-			return pass(m)
+			if err := pass(m); err != nil {
+				return err
+			}
+			if m.Envelope.Kind == streaming.KindRequest {
+				return m.Reply(&schemas.Ack{Messageid: m.ID()})
+			}
+			return nil
 		})
 		wc, err := p.WorkerConfig(a)
 		if w.narrow {
