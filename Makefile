@@ -4,6 +4,7 @@ GOLANGCI_LINT = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2
 ENGINE_ANSWERS = docker version >/dev/null 2>&1
 GOTESTFLAGS ?=
 BENCHFLAGS ?=
+CHAOSFLAGS ?=
 SEEDS ?= 200
 
 .DEFAULT_GOAL := help
@@ -46,6 +47,9 @@ mutants: ## every seeded defect against the simulation's checkers: takes minutes
 
 freezes: ## 200 workers frozen in mid-handler past their session and woken, on real Kafka (some minutes); FREEZES=n
 	go test -tags integration -count=1 -timeout 20m -v -run TestFrozenInMidHandler ./integration -freezes $(or $(FREEZES),200) -freeze-cells 8
+
+chaos: ## three brokers mistreated under load, the long form, about 25 minutes; CHAOSFLAGS='-run TestChaos/chain-exactly-once' makes a part, bin/chaos adds parts up
+	go test -tags integration -count=1 -timeout 60m -v ./integration -run TestChaos $(CHAOSFLAGS) -chaos-long
 
 bench: ## Parley beside its peers on real Kafka; BENCHFLAGS='-rounds 3 -messages 100000 -json -brokers host:port'
 	cd bench && go build -o ../bin/bench . && ../bin/bench $(BENCHFLAGS)

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sr"
 
+	"github.com/seed-c9b6dc07/parley/integration/internal/chaos"
 	"github.com/seed-c9b6dc07/parley/integration/internal/cluster"
 )
 
@@ -25,6 +26,9 @@ func TestMain(m *testing.M) {
 	}
 	if spec := os.Getenv(bookerVariable); spec != "" {
 		os.Exit(runBooker(spec))
+	}
+	if spec := os.Getenv(chaos.WorkerVariable); spec != "" {
+		os.Exit(chaos.RunWorker(spec))
 	}
 	cluster.Main(m)
 }

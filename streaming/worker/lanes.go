@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/seed-c9b6dc07/parley/streaming"
 	"github.com/seed-c9b6dc07/parley/streaming/kafka"
@@ -65,6 +66,7 @@ func newLanes(w *Worker) *lanes {
 // assigned opens lanes. They are rebuilt in the background: the group is not
 // held up.
 func (ls *lanes) assigned(tps []streaming.TopicPartition) {
+	ls.w.cfg.Logger.Info("partitions assigned", "agent", ls.w.cfg.Agent, "partitions", tps)
 	ls.mu.Lock()
 	for _, tp := range tps {
 		ls.held[tp] = true
@@ -88,10 +90,38 @@ func (ls *lanes) start(tps []streaming.TopicPartition) {
 	}
 	ls.mu.Unlock()
 	go func() {
-		if err := ls.w.rebuild(ls.ctx, batch); err != nil && ls.ctx.Err() == nil {
+		err := ls.w.rebuild(ls.ctx, batch)
+		switch {
+		case err == nil || ls.ctx.Err() != nil:
+		case kafka.Temporary(err):
+			ls.w.cfg.Logger.Warn("partitions not taken over; tried again", "error", err)
+			ls.again(batch)
+		default:
 			ls.w.fail(err)
 		}
 	}()
+}
+
+// rebuildRetry is the pause before a takeover that has failed is tried again.
+const rebuildRetry = 500 * time.Millisecond
+
+// again takes over anew, from nothing, what is still held.
+func (ls *lanes) again(batch []*owned) {
+	select {
+	case <-ls.ctx.Done():
+		return
+	case <-time.After(rebuildRetry):
+	}
+	var tps []streaming.TopicPartition
+	ls.mu.Lock()
+	for _, o := range batch {
+		if ls.byTP[o.tp] == o {
+			delete(ls.byTP, o.tp)
+			tps = append(tps, o.tp)
+		}
+	}
+	ls.mu.Unlock()
+	ls.start(tps)
 }
 
 func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
@@ -151,6 +181,7 @@ func (ls *lanes) opened(o *owned, claimed int64, positions []int64) {
 	}
 	ls.w.log.Resume(o.logs())
 	ls.w.log.Follow(follow)
+	ls.w.cfg.Logger.Debug("partition open", "agent", ls.w.cfg.Agent, "partition", o.tp, "from", positions)
 	select {
 	case <-ls.w.ready:
 	default:
@@ -169,6 +200,7 @@ func (o *owned) logs() []streaming.TopicPartition {
 
 // revoked drains lanes and commits what they have settled.
 func (ls *lanes) revoked(tps []streaming.TopicPartition) {
+	ls.w.cfg.Logger.Info("partitions given up", "agent", ls.w.cfg.Agent, "partitions", tps)
 	taken := ls.take(tps, true)
 	defer ls.await(tps) // a stop may be draining some of them already
 	if len(taken) == 0 {
@@ -211,6 +243,7 @@ func (ls *lanes) await(tps []streaming.TopicPartition) {
 
 // lost drops lanes that somebody else may own already: nothing is committed.
 func (ls *lanes) lost(tps []streaming.TopicPartition) {
+	ls.w.cfg.Logger.Warn("partitions lost", "agent", ls.w.cfg.Agent, "partitions", tps)
 	ls.take(tps, true)
 	// What is being drained is lost, too: the member joins again, and what it
 	// commits then would pass.

@@ -42,19 +42,34 @@ var label = map[string]string{"parley.integration": "true"}
 type KafkaOptions struct {
 	// Env is added to the broker's environment: KAFKA_LOG_RETENTION_MS sets log.retention.ms, and so on.
 	Env map[string]string
+	// Brokers is how many there are, each a controller too; default 1. Topics have up to three replicas.
+	Brokers int
+	// Front stands between the clients and the brokers; default: nothing does.
+	Front Front
 }
 
-// Kafka is a running cluster. It has one broker for now; the network and the names inside it are made for more.
+// Front is where clients find the brokers: each advertises the address that Listen gives it.
+type Front interface {
+	Listen(broker int) (address string, err error)
+	// Target says where a broker is reached from here, anew after each start.
+	Target(broker int, address string)
+}
+
+// Kafka is a running cluster.
 type Kafka struct {
-	network *testcontainers.DockerNetwork
+	network *testcontainers.DockerNetwork // brokers talk on it to each other
+	access  *testcontainers.DockerNetwork // publishes the brokers' ports where there are several, so that one cut off from the others is still reached; else nil
 	nodes   []*node
 }
 
 // node is one broker, which is a controller too.
 type node struct {
+	id        int
 	name      string // on the cluster's network
 	container *testcontainers.DockerContainer
+	front     Front
 	address   string // as seen by the tests
+	starts    int
 }
 
 // StartKafka starts a cluster for one test and ends it after the test.
@@ -103,12 +118,35 @@ func startKafka(ctx context.Context, options KafkaOptions) (_ *Kafka, err error)
 			err = errors.Join(err, kafka.stop())
 		}
 	}()
-	if kafka.network, err = network.New(ctx, network.WithLabels(label)); err != nil {
+	var isolation []network.NetworkCustomizer
+	if options.Brokers > 1 {
+		if kafka.access, err = network.New(ctx, network.WithLabels(label)); err != nil {
+			return nil, err
+		}
+		isolation = append(isolation, network.WithInternal())
+	}
+	if kafka.network, err = network.New(ctx, append(isolation, network.WithLabels(label))...); err != nil {
 		return nil, err
 	}
-	n := &node{name: nodeName(1)}
-	kafka.nodes = append(kafka.nodes, n)
-	if err := n.start(ctx, image, kafka.network, environment(1, 1, options.Env)); err != nil {
+	brokers := max(options.Brokers, 1)
+	for id := 1; id <= brokers; id++ {
+		n := &node{id: id, name: nodeName(id), front: options.Front}
+		if n.front != nil {
+			if n.address, err = n.front.Listen(id); err != nil {
+				return nil, err
+			}
+		}
+		kafka.nodes = append(kafka.nodes, n)
+	}
+	// Together: a controller is up when most of them are.
+	failed := make(chan error, brokers)
+	for _, n := range kafka.nodes {
+		go func() { failed <- n.start(ctx, image, kafka, environment(n.id, brokers, options.Env)) }()
+	}
+	for range kafka.nodes {
+		err = errors.Join(err, <-failed)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return kafka, nil
@@ -149,10 +187,13 @@ func environment(id, nodes int, extra map[string]string) map[string]string {
 	return env
 }
 
-func (n *node) start(ctx context.Context, image string, net *testcontainers.DockerNetwork, env map[string]string) error {
+func (n *node) start(ctx context.Context, image string, kafka *Kafka, env map[string]string) error {
+	networks := []testcontainers.ContainerCustomizer{network.WithNetwork([]string{n.name}, kafka.network)}
+	if kafka.access != nil {
+		networks = append([]testcontainers.ContainerCustomizer{network.WithNetwork(nil, kafka.access)}, networks...)
+	}
 	var err error
-	n.container, err = testcontainers.Run(ctx, image,
-		network.WithNetwork([]string{n.name}, net),
+	n.container, err = testcontainers.Run(ctx, image, append(networks,
 		testcontainers.WithLabels(label),
 		testcontainers.WithEnv(env),
 		testcontainers.WithExposedPorts(hostPort),
@@ -165,7 +206,7 @@ func (n *node) start(ctx context.Context, image string, net *testcontainers.Dock
 		testcontainers.WithAdditionalLifecycleHooks(testcontainers.ContainerLifecycleHooks{
 			PostStarts: []testcontainers.ContainerHook{n.advertise},
 		}),
-	)
+	)...)
 	if err != nil {
 		return fmt.Errorf("start %s from %s: %w%s", n.name, image, err, lastLines(n.container))
 	}
@@ -178,9 +219,13 @@ func (n *node) advertise(ctx context.Context, c testcontainers.Container) error 
 	if err != nil {
 		return err
 	}
-	n.address = address
+	if n.front != nil {
+		n.front.Target(n.id, address)
+	} else {
+		n.address = address
+	}
 	script := fmt.Sprintf("export KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://%s,INTERNAL://%s:%d\nexec /etc/kafka/docker/run\n",
-		address, n.name, internalPort)
+		n.address, n.name, internalPort)
 	// Copied under another name first: the waiting shell must never see half of it.
 	if err := c.CopyToContainer(ctx, []byte(script), startScript+".new", 0o755); err != nil {
 		return err
@@ -189,19 +234,26 @@ func (n *node) advertise(ctx context.Context, c testcontainers.Container) error 
 		text, _ := io.ReadAll(out)
 		return fmt.Errorf("place the start script: exit code %d, %w, %s", code, err, text)
 	}
-	return wait.ForLog("Kafka Server started").WithStartupTimeout(time.Minute).WaitUntilReady(ctx, c)
+	n.starts++ // the log keeps the lines of earlier starts
+	return wait.ForLog("Kafka Server started").WithOccurrence(n.starts).WithStartupTimeout(startTimeout).WaitUntilReady(ctx, c)
 }
 
 func (k *Kafka) stop() error {
 	// Not the test's context: that one has ended when clean-ups run.
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	var errs []error
+	ended := make(chan error, len(k.nodes))
 	for _, n := range k.nodes {
-		errs = append(errs, terminate(ctx, n.container))
+		go func() { ended <- terminate(ctx, n.container) }()
 	}
-	if k.network != nil {
-		errs = append(errs, k.network.Remove(ctx))
+	var errs []error
+	for range k.nodes {
+		errs = append(errs, <-ended)
+	}
+	for _, n := range []*testcontainers.DockerNetwork{k.network, k.access} {
+		if n != nil {
+			errs = append(errs, n.Remove(ctx))
+		}
 	}
 	return errors.Join(errs...)
 }
