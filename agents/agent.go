@@ -16,6 +16,7 @@ type Config struct {
 	Streams          []string      // streams subscribed to; its inbox an agent always has
 	Group            string        // consumer group; default: the agent's name
 	Retry            retry.Policy  // default: tiers 1s, 10s, 1m, 10m; 5 attempts
+	Hold             bool          // a dead letter holds its key until it is redriven or discarded; default: the key goes on
 	Unordered        bool          // messages of one key may overtake each other; default: in order
 	Parallel         int           // handlers at once per partition; default 16
 	HandlerTimeout   time.Duration // after which a handler's context ends; default: none

@@ -18,10 +18,11 @@ type RedriveNote struct {
 	Run  string      `json:"run"`
 	Time time.Time   `json:"time"`
 	By   string      `json:"by"`
-	// Selection is what was asked for; on begin.
+	// Selection is what was asked for, and Discard that it be let go; on begin.
 	Selection json.RawMessage `json:"selection,omitempty"`
+	Discard   bool            `json:"discard,omitempty"`
 	// Offsets are the dead letters whose copies are acknowledged in a retry
-	// topic; on settled.
+	// topic, on settled; or that are let go, on discarded.
 	Offsets []int64 `json:"offsets,omitempty"`
 	// Redriven counts the run's dead letters of this partition; on end.
 	Redriven map[streaming.Reason]int `json:"redriven,omitempty"`
@@ -35,6 +36,10 @@ const (
 	RedriveBegin   RedriveStep = "begin" // the run is about dead letters before this note
 	RedriveSettled RedriveStep = "settled"
 	RedriveEnd     RedriveStep = "end"
+
+	// RedriveDiscarded lets dead letters go without a new attempt: they hold their
+	// keys no longer. It stands in the place of settled.
+	RedriveDiscarded RedriveStep = "discarded"
 )
 
 // Record is the note as a record to append. It has no key.

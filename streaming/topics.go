@@ -29,6 +29,10 @@ func RetryTopic(input string, delay time.Duration, group string) string {
 // DeadLetterTopic holds the dead letters of one input topic and group.
 func DeadLetterTopic(input, group string) string { return input + ".dlq." + group }
 
+// HoldTopic holds what waits behind dead letters of its key, for one input topic
+// and group that holds keys.
+func HoldTopic(input, group string) string { return input + ".hold." + group }
+
 // LedgerTopic holds the marks of one input topic and group.
 func LedgerTopic(input, group string) string { return input + ".ledger." + group }
 

@@ -20,11 +20,11 @@ import (
 func newDLQCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dlq",
-		Short: "List, inspect and redrive dead letters",
+		Short: "List, inspect, redrive and discard dead letters",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newDLQListCmd(a), newDLQShowCmd(a), newDLQRedriveCmd(a))
+	cmd.AddCommand(newDLQListCmd(a), newDLQShowCmd(a), newDLQRedriveCmd(a), newDLQDiscardCmd(a))
 	return cmd
 }
 
@@ -42,7 +42,8 @@ func newDLQListCmd(a *app) *cobra.Command {
 		Short: "List dead letters, oldest first, with counts per reason",
 		Long: `Lists the dead letters of the namespace: their place, when they came there, type,
 message ID, reason, attempts and the first line of the error. Those that were
-redriven are left out and counted; --redriven lists them too.
+redriven or discarded are left out and counted; --redriven lists them too. Where an
+agent holds the keys of its dead letters, it says how many messages wait behind them.
 ` + "`parley dlq show`" + ` takes the place and shows all of one.`,
 		Example: `  parley dlq list
   parley dlq list --agent notify --reason handler
@@ -60,7 +61,7 @@ redriven are left out and counted; --redriven lists them too.
 	f.StringVar(&filter.agent, "agent", "", "only those of this agent (consumer group)")
 	f.StringVar(&filter.topic, "topic", "", "only those of this topic: a dead-letter topic, or the input topic they came from")
 	f.StringVar(&filter.reason, "reason", "", "only those with this reason")
-	f.BoolVar(&filter.redriven, "redriven", false, "list those that were redriven, too")
+	f.BoolVar(&filter.redriven, "redriven", false, "list those that were redriven or discarded, too")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }
@@ -114,7 +115,7 @@ type deadLetterRow struct {
 	Reason    string    `json:"reason"`
 	Attempts  int       `json:"attempts"`
 	Error     string    `json:"error"`
-	Redriven  time.Time `json:"redriven,omitzero"` // when, if it was
+	Redriven  time.Time `json:"redriven,omitzero"` // or discarded: when, if it was
 }
 
 // maxCell bounds what a table's cell shows of a text from the log.
@@ -144,6 +145,10 @@ func listDeadLetters(cmd *cobra.Command, a *app, conn *connection, filter dlqFil
 	if err != nil {
 		return err
 	}
+	held, err := countHeld(cmd, conn, log, filter)
+	if err != nil {
+		return err
+	}
 	byReason := make(map[string]int)
 	for _, r := range rows {
 		byReason[r.Reason]++
@@ -152,12 +157,16 @@ func listDeadLetters(cmd *cobra.Command, a *app, conn *connection, filter dlqFil
 		return printJSON(a.stdout, struct {
 			DeadLetters []deadLetterRow `json:"dead_letters"`
 			ByReason    map[string]int  `json:"by_reason"`
-			Redriven    int             `json:"redriven"`
-		}{rows, byReason, redriven})
+			Redriven    int             `json:"redriven"` // or discarded
+			Held        int64           `json:"held"`     // messages that wait behind dead letters, at most
+		}{rows, byReason, redriven, held})
 	}
 	more := ""
 	if redriven > 0 && !filter.redriven {
-		more = fmt.Sprintf(" (%d redriven, not listed)", redriven)
+		more = fmt.Sprintf(" (%d redriven or discarded, not listed)", redriven)
+	}
+	if held > 0 {
+		more += fmt.Sprintf("\nwaiting behind dead letters of their keys: %s at most", plural(held, "message"))
 	}
 	if len(rows) == 0 {
 		_, err := fmt.Fprintln(a.stdout, "no dead letters"+more)
@@ -227,6 +236,40 @@ func readDeadLetters(cmd *cobra.Command, conn *connection, log *kafka.Log, filte
 		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
 	})
 	return rows, redriven, err
+}
+
+// countHeld counts the messages in the hold topics that belong to the dead-letter
+// topics of a filter. Some may be done that stand behind one that is not.
+func countHeld(cmd *cobra.Command, conn *connection, log *kafka.Log, filter dlqFilter) (held int64, err error) {
+	ctx, cancel := conn.bounded(cmd)
+	defer cancel()
+	all, err := log.Topics(ctx, conn.namespace+".")
+	if err != nil {
+		return 0, err
+	}
+	dead, err := filter.topics(all)
+	if err != nil {
+		return 0, err
+	}
+	for _, topic := range dead {
+		name := parseTopic(topic)
+		hold := streaming.HoldTopic(name.input, name.group)
+		if all[hold] == 0 {
+			continue
+		}
+		committed, err := log.Committed(ctx, name.group)
+		if err != nil {
+			return 0, err
+		}
+		ranges, err := wholeLog(ctx, log, []string{hold})
+		if err != nil {
+			return 0, err
+		}
+		for _, r := range ranges {
+			held += r.To - max(r.From, committed[r.TopicPartition])
+		}
+	}
+	return held, nil
 }
 
 // place is TOPIC/PARTITION/OFFSET, as list shows it.

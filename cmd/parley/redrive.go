@@ -30,6 +30,23 @@ type redriveFlags struct {
 	dryRun       bool
 	rate         int
 	asJSON       bool
+	discard      bool // let them go instead
+}
+
+// does says what the command does to a dead letter.
+func (r *redriveFlags) does() string {
+	if r.discard {
+		return "discard"
+	}
+	return "redrive"
+}
+
+// done says what the command has done to one.
+func (r *redriveFlags) done() string {
+	if r.discard {
+		return "discarded"
+	}
+	return "redriven"
 }
 
 func newDLQRedriveCmd(a *app) *cobra.Command {
@@ -59,23 +76,53 @@ effect: the same command goes on. Do so within the ledger's window (24 h by defa
 			return redrive(cmd, a, &conn, &flags)
 		},
 	}
+	flags.add(cmd, &conn)
+	cmd.Flags().IntVar(&flags.rate, "rate", 0, "dead letters per second; 0: no limit")
+	return cmd
+}
+
+func newDLQDiscardCmd(a *app) *cobra.Command {
+	var conn connection
+	flags := redriveFlags{discard: true}
+	cmd := &cobra.Command{
+		Use:   "discard",
+		Short: "Let dead letters go that are not to be tried again",
+		Long: `Lets the selected dead letters of an agent go. Where the agent holds the keys of its
+dead letters (agents.Config.Hold), what waits behind them goes on. They stay dead and
+can be read, but no redrive takes them up again. The agent may run or not: it obeys
+when it reads the note that this leaves beside them, with who has discarded which and
+when. Killed at any moment, the same command goes on.`,
+		Example: `  parley dlq discard --agent notify --reason permanent --dry-run
+  parley dlq discard --agent notify --key order-17`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := flags.check(cmd); err != nil {
+				return err
+			}
+			return redrive(cmd, a, &conn, &flags)
+		},
+	}
+	flags.add(cmd, &conn)
+	return cmd
+}
+
+// add adds the flags that say which dead letters.
+func (r *redriveFlags) add(cmd *cobra.Command, conn *connection) {
 	conn.addFlags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&flags.filter.agent, "agent", "", "agent (consumer group) whose dead letters they are (required)")
-	f.BoolVar(&flags.all, "all", false, "all of its dead letters; needed where nothing below selects")
-	f.StringVar(&flags.filter.topic, "topic", "", "only those of this topic: a dead-letter topic, or the input topic they came from")
-	f.StringVar(&flags.filter.reason, "reason", "", "only those with this reason")
-	f.StringVar(&flags.key, "key", "", "only those with this key")
-	f.StringVar(&flags.selection.Type, "type", "", "only those of this message type")
-	f.StringVar(&flags.since, "since", "", "only those that died at this `TIME` or later, such as 2026-11-22T10:00:00Z")
-	f.StringVar(&flags.until, "until", "", "only those that died before this `TIME`")
-	f.StringVar(&flags.selection.Conversation, "conversation", "", "only those of this conversation (correlation ID)")
-	f.StringVar(&flags.selection.Error, "error", "", "only those whose error has this `TEXT` in it")
-	f.BoolVar(&flags.dryRun, "dry-run", false, "say what would be redriven, by reason, and write nothing")
-	f.IntVar(&flags.rate, "rate", 0, "dead letters per second; 0: no limit")
-	f.BoolVar(&flags.asJSON, "json", false, "print one JSON object")
+	f.StringVar(&r.filter.agent, "agent", "", "agent (consumer group) whose dead letters they are (required)")
+	f.BoolVar(&r.all, "all", false, "all of its dead letters; needed where nothing below selects")
+	f.StringVar(&r.filter.topic, "topic", "", "only those of this topic: a dead-letter topic, or the input topic they came from")
+	f.StringVar(&r.filter.reason, "reason", "", "only those with this reason")
+	f.StringVar(&r.key, "key", "", "only those with this key")
+	f.StringVar(&r.selection.Type, "type", "", "only those of this message type")
+	f.StringVar(&r.since, "since", "", "only those that died at this `TIME` or later, such as 2026-11-22T10:00:00Z")
+	f.StringVar(&r.until, "until", "", "only those that died before this `TIME`")
+	f.StringVar(&r.selection.Conversation, "conversation", "", "only those of this conversation (correlation ID)")
+	f.StringVar(&r.selection.Error, "error", "", "only those whose error has this `TEXT` in it")
+	f.BoolVar(&r.dryRun, "dry-run", false, "say what would be "+r.done()+", by reason, and write nothing")
+	f.BoolVar(&r.asJSON, "json", false, "print one JSON object")
 	lineOnly(f, "all", "topic", "reason", "key", "type", "since", "until", "conversation", "error", "dry-run")
-	return cmd
 }
 
 // check reports all that is wrong at once and completes the selection.
@@ -143,8 +190,10 @@ func redrive(cmd *cobra.Command, a *app, conn *connection, flags *redriveFlags) 
 	progress.phase("reading", "")
 	r := &retry.Redrive{
 		Log: &patient{log, conn}, Codec: schemas.NewCodec(reg), Group: flags.filter.agent, Inputs: inputs,
-		Selection: flags.selection, By: operator(), Rate: flags.rate,
-		Progress: func(done, of int) { progress.phase("redriving", fmt.Sprintf("%d of %d", done, of)) },
+		Selection: flags.selection, By: operator(), Rate: flags.rate, Discard: flags.discard,
+		Progress: func(done, of int) {
+			progress.phase(strings.TrimSuffix(flags.does(), "e")+"ing", fmt.Sprintf("%d of %d", done, of))
+		},
 	}
 	plan, err := r.Plan(cmd.Context())
 	if err != nil {
@@ -156,9 +205,9 @@ func redrive(cmd *cobra.Command, a *app, conn *connection, flags *redriveFlags) 
 			if cmd.Context().Err() != nil {
 				err = errors.New("interrupted")
 			}
-			return fmt.Errorf("%w; %d of %d are redriven, the same command goes on", err, count(plan.Redriven), report.all())
+			return fmt.Errorf("%w; %d of %d are %s, the same command goes on", err, count(plan.Redriven), report.all(), flags.done())
 		}
-		report.ToDo, report.Redriven = nil, plan.Redriven
+		report.ToDo = nil
 	}
 	progress.end()
 	if flags.asJSON {
@@ -224,14 +273,21 @@ type redriveReport struct {
 	Selection retry.Selection          `json:"selection"`
 	ToDo      map[streaming.Reason]int `json:"to_do,omitempty"`
 	Redriven  map[streaming.Reason]int `json:"redriven"` // by this run, in earlier starts too
+	Discarded map[streaming.Reason]int `json:"discarded,omitempty"`
 	Recorded  int                      `json:"recorded"` // of these, redriven by a run that was killed before it could record it
 	LeftOut   retry.LeftOut            `json:"left_out"`
+
+	does, done string
 }
 
 func newRedriveReport(flags *redriveFlags, plan *retry.Plan) *redriveReport {
 	r := &redriveReport{
 		Agent: flags.filter.agent, Run: plan.Run, Resumed: plan.Resumed, DryRun: flags.dryRun, Selection: flags.selection,
 		ToDo: plan.ToDo, Redriven: plan.Redriven, Recorded: plan.Found, LeftOut: plan.LeftOut,
+		does: flags.does(), done: flags.done(),
+	}
+	if flags.discard {
+		r.Redriven, r.Discarded = map[streaming.Reason]int{}, plan.Redriven
 	}
 	if flags.dryRun && !plan.Resumed {
 		r.Run = "" // it never was
@@ -239,12 +295,17 @@ func newRedriveReport(flags *redriveFlags, plan *retry.Plan) *redriveReport {
 	return r
 }
 
-func (r *redriveReport) all() int { return count(r.ToDo) + count(r.Redriven) + r.Recorded }
+func (r *redriveReport) all() int {
+	return count(r.ToDo) + count(r.Redriven) + count(r.Discarded) + r.Recorded
+}
 
 func (r *redriveReport) String() string {
-	verb, counts := "redriven", r.Redriven
-	if r.DryRun {
-		verb, counts = "to redrive", r.ToDo
+	verb, counts := r.done, r.Redriven
+	switch {
+	case r.DryRun:
+		verb, counts = "to "+r.does, r.ToDo
+	case r.Discarded != nil:
+		counts = r.Discarded
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s", verb, plural(count(counts), "dead letter"))
@@ -261,6 +322,7 @@ func (r *redriveReport) String() string {
 	}{
 		{r.Recorded, "redriven by a run that was killed before it could say so"},
 		{r.LeftOut.Redriven, "left out: redriven before"},
+		{r.LeftOut.Discarded, "left out: discarded before"},
 		{r.LeftOut.Done, "left out: the message is done"},
 		{r.LeftOut.Superseded, "left out: the message has a later dead letter"},
 		{r.LeftOut.Later, "left out: came after the run had begun; run the command again for them"},

@@ -6,6 +6,7 @@ import "strings"
 const (
 	companionRetry  = "retry"
 	companionDead   = "dlq"
+	companionHold   = "hold"
 	companionLedger = "ledger"
 )
 
@@ -29,7 +30,7 @@ func parseTopic(topic string) topicName {
 		companion = companionRetry
 	}
 	switch companion {
-	case companionRetry, companionDead, companionLedger:
+	case companionRetry, companionDead, companionHold, companionLedger:
 		return topicName{input: strings.Join(parts[:3], "."), companion: companion, group: parts[4]}
 	}
 	return topicName{input: topic}

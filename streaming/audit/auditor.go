@@ -36,7 +36,7 @@ type input struct {
 	topic      string
 	inbox      bool
 	partitions int32
-	tiers      []string // all that exist, whatever the worker's policy is now
+	tiers      []string // all that exist, and the hold topic, whatever the worker's policy is now
 	dead       string
 	ledger     string
 }
@@ -79,7 +79,7 @@ func New(ctx context.Context, log Log, codec *schemas.Codec, g Group) (*Auditor,
 			}
 		}
 		for name := range topics {
-			if strings.HasPrefix(name, topic+".retry-") && strings.HasSuffix(name, "."+g.Group) {
+			if strings.HasPrefix(name, topic+".retry-") && strings.HasSuffix(name, "."+g.Group) || name == streaming.HoldTopic(topic, g.Group) {
 				in.tiers = append(in.tiers, name)
 			}
 		}

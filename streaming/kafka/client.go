@@ -153,7 +153,8 @@ func (c clientLogger) Log(level kgo.LogLevel, msg string, keyvals ...any) {
 }
 
 func isCompanion(topic string) bool {
-	return strings.Contains(topic, ".retry-") || strings.Contains(topic, ".dlq.") || strings.Contains(topic, ".ledger.")
+	return strings.Contains(topic, ".retry-") || strings.Contains(topic, ".dlq.") || strings.Contains(topic, ".ledger.") ||
+		strings.Contains(topic, ".hold.")
 }
 
 // Log reads and writes partitions. It implements pipeline.Appender.

@@ -17,7 +17,8 @@ import (
 )
 
 // Log numbers the logs of a lane: 0 is the input partition, 1 to n its retry
-// tiers in the order of their delays.
+// tiers in the order of their delays. A lane that holds the keys of dead letters
+// has two more: the hold log and the dead-letter log.
 type Log int
 
 // Input is the log of the input partition.
@@ -93,12 +94,12 @@ type Fact struct {
 	Origin int64 // of the record that settled it
 }
 
-func (f Fact) ends(c *Copy) bool { return f.Done || c.Moves <= f.Moves }
-
 // Machine is the state of one lane. It is not safe for concurrent use.
 type Machine struct {
 	facts  Facts
 	logs   []offsets
+	hold   Log // Input: keys of dead letters go on
+	dead   Log
 	queues map[string]*queue
 	spare  []*queue                      // to be used again
 	live   map[streaming.MessageID]*Copy // one of each message's live copies
@@ -193,7 +194,7 @@ func (m *Machine) Loaded(c *Copy, payload any) {
 	if c.state == loading {
 		c.state = waiting
 	}
-	m.hold(c, payload)
+	m.take(c, payload)
 	m.wakeCopy(c)
 }
 
@@ -230,7 +231,7 @@ func (m *Machine) Moved(c, next *Copy) {
 	switch known, before := log.find(next.Offset); {
 	case before: // the tail of the tier was faster than the acknowledgement
 		if known != nil {
-			m.hold(known, next.Payload)
+			m.take(known, next.Payload)
 		}
 	case next.Offset >= log.next:
 		m.add(next)
@@ -277,7 +278,7 @@ func (m *Machine) Waiting() (n int, unread bool) {
 // Held is the number of values in memory for copies in tiers.
 func (m *Machine) Held() int { return m.inHand }
 
-func (m *Machine) hold(c *Copy, payload any) {
+func (m *Machine) take(c *Copy, payload any) {
 	if c.Payload == nil && payload != nil && c.Log != Input {
 		m.inHand++
 	}

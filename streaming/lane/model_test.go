@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -38,10 +39,12 @@ type world struct {
 	crashes int
 
 	unordered bool
+	hold      bool      // a dead letter holds its key: tiers has the hold log, dead is a log of the machine
 	noneAt    time.Time // when the machine had nothing to do last
 	noneRead  int64     // the input that it had read by then
 
 	redrives int
+	discards int
 	revived  map[int64]bool // origins of what was redriven: younger ones of the key may have gone before
 }
 
@@ -57,6 +60,8 @@ type record struct {
 	moves, attempts int
 	due             time.Time
 	redriven        bool // a dead letter that has a next copy
+	noted           bool // and a note says so, or that it is discarded
+	discarded       bool
 }
 
 type mark struct {
@@ -79,11 +84,24 @@ type owner struct {
 const (
 	tiers    = 2
 	attempts = 4
+	holdAt   = tiers + 1 // the hold log
+	deadAt   = tiers + 2
 )
 
 func (w *world) start() {
 	facts := memory{}
 	m := lane.New(tiers, facts)
+	if w.hold {
+		m = lane.NewHolding(tiers, facts)
+		for off := w.committed[deadAt]; off < int64(len(w.dead)); off++ {
+			m.RecallCopy(w.copy(w.dead[off], deadAt, off, nil))
+		}
+		for off, d := range w.dead {
+			if d.noted {
+				m.Release(int64(off))
+			}
+		}
+	}
 	for _, mk := range w.marks {
 		m.RecallFact(mk.id, lane.Fact{Done: mk.done, Moves: mk.moves, Origin: mk.origin})
 	}
@@ -131,8 +149,15 @@ func (w *world) step() {
 	o := w.o
 	switch n := w.rnd.IntN(100); {
 	case n < 30: // read one record of a log
-		log := w.rnd.IntN(tiers + 1)
+		log := w.rnd.IntN(len(w.committed))
 		off := o.read[log]
+		if log == deadAt {
+			if off < int64(len(w.dead)) {
+				o.m.Read(w.copy(w.dead[off], deadAt, off, nil))
+				o.read[log]++
+			}
+			return
+		}
 		if log == 0 && off < int64(len(w.input)) {
 			msg := w.input[off]
 			o.m.Read(w.copy(record{message: msg, origin: off}, lane.Input, off, off))
@@ -181,6 +206,7 @@ func (w *world) step() {
 		if len(w.dead) > 0 && w.redrives > 0 && w.rnd.IntN(2) == 0 {
 			w.redrive(w.rnd.IntN(len(w.dead)))
 		}
+		w.letGo()
 		if w.crashes > 0 && w.rnd.IntN(2) == 0 {
 			w.crashes--
 			w.say("crash")
@@ -193,6 +219,9 @@ func (w *world) step() {
 // twice, as a run does that was killed before it could record the first.
 func (w *world) redrive(i int) {
 	d := w.dead[i]
+	if d.discarded {
+		return
+	}
 	w.redrives--
 	w.fails[d.id] = w.rnd.IntN(attempts + 1)
 	w.revived[d.origin] = true
@@ -201,6 +230,31 @@ func (w *world) redrive(i int) {
 		w.tiers[0] = append(w.tiers[0], record{message: d.message, origin: d.origin, moves: d.moves + 1})
 	}
 	w.dead[i].redriven = true
+	w.dead[i].noted = w.rnd.IntN(4) > 0 // else it was killed before it could
+}
+
+// letGo discards a dead letter beside the owner, who reads the note, now or never.
+func (w *world) letGo() {
+	if !w.hold || len(w.dead) == 0 {
+		return
+	}
+	i := w.rnd.IntN(len(w.dead))
+	if d := w.dead[i]; d.redriven || d.discarded || w.discards == 0 {
+		return
+	}
+	w.discards--
+	w.say("discard %x", w.dead[i].id[:2])
+	w.dead[i].noted, w.dead[i].discarded = true, true
+	o := w.o
+	var note func()
+	note = func() { // is read after the dead letter, as it stands behind it
+		if o.read[deadAt] <= int64(i) {
+			o.acks = append(o.acks, note)
+			return
+		}
+		o.m.Release(int64(i))
+	}
+	o.acks = append(o.acks, note)
 }
 
 func (w *world) decide() {
@@ -224,6 +278,7 @@ func (w *world) decide() {
 			w.fail("%s could have run since %s", name(c), d.Since)
 		}
 		w.checkScheduled(c)
+		w.checkHeld(c)
 		if c.Origin < w.lastRun[c.Key] && !w.revived[c.Origin] && w.input[c.Origin].at.IsZero() {
 			w.fail("key %s: origin %d is started after %d", c.Key, c.Origin, w.lastRun[c.Key])
 		}
@@ -265,6 +320,23 @@ func (w *world) checkScheduled(c *lane.Copy) {
 		}
 		w.fail("key %s: origin %d is started before %d, which was due", c.Key, c.Origin, off)
 	}
+}
+
+// checkHeld: no younger message of a key starts until an older one that died is
+// done or discarded, redriven or not.
+func (w *world) checkHeld(c *lane.Copy) {
+	if !w.hold {
+		return
+	}
+	for _, d := range w.dead {
+		if d.key == c.Key && d.origin < c.Origin && d.at.IsZero() && !w.letGone(d.id) && !w.settled(&lane.Copy{ID: d.id, Moves: 1 << 20}) {
+			w.fail("key %s: origin %d is started past the dead letter of %d", c.Key, c.Origin, d.origin)
+		}
+	}
+}
+
+func (w *world) letGone(id streaming.MessageID) bool {
+	return slices.ContainsFunc(w.dead, func(d record) bool { return d.id == id && d.discarded })
 }
 
 // settled looks at marks and dead letters only.
@@ -322,7 +394,17 @@ func (w *world) finish(c *lane.Copy) {
 		return func() {
 			o.writes = append(o.writes, func() func() {
 				w.marks = append(w.marks, mark{id: c.ID, moves: c.Moves + 1, origin: c.Origin})
-				return func() { o.m.Dead(c) }
+				return func() {
+					if !w.hold {
+						o.m.Dead(c)
+						return
+					}
+					off := int64(len(w.dead) - 1)
+					for w.dead[off].id != c.ID || w.dead[off].moves != c.Moves+1 {
+						off--
+					}
+					o.m.DeadHeld(c, w.copy(w.dead[off], deadAt, off, nil))
+				}
 			})
 		}
 	})
@@ -349,7 +431,7 @@ func (w *world) move(c *lane.Copy, tier lane.Log, tried int, due time.Time) {
 
 // drain runs without crashes until nothing is left, and checks the end.
 func (w *world) drain() {
-	w.crashes = 0
+	w.crashes, w.discards = 0, 1<<30
 	for range 200_000 {
 		w.step()
 		if w.o.m.Live() == 0 && w.readAll() && len(w.o.writes)+len(w.o.acks)+len(w.o.running) == 0 {
@@ -365,7 +447,7 @@ func (w *world) readAll() bool {
 	for i, tier := range w.tiers {
 		all = all && w.o.read[i+1] == int64(len(tier))
 	}
-	return all
+	return all && (!w.hold || w.o.read[deadAt] == int64(len(w.dead)))
 }
 
 func (w *world) check() {
@@ -415,9 +497,13 @@ func newWorld(t *testing.T, seed uint64) *world {
 		t: t, rnd: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1000, 0),
 		tiers: make([][]record, tiers), committed: make([]int64, tiers+1),
 		fails: map[streaming.MessageID]int{}, lastRun: map[string]int64{}, crashes: 4,
-		redrives: 6, revived: map[int64]bool{},
+		redrives: 6, revived: map[int64]bool{}, discards: 2,
 	}
 	w.unordered = w.rnd.IntN(4) == 0
+	if w.hold = !w.unordered && w.rnd.IntN(3) == 0; w.hold {
+		w.tiers = append(w.tiers, nil)
+		w.committed = append(w.committed, 0, 0)
+	}
 	keys := 1 + w.rnd.IntN(3)
 	for i := range 2 + w.rnd.IntN(12) {
 		if i > 0 && w.rnd.IntN(5) == 0 { // a duplicate of an earlier one

@@ -59,6 +59,10 @@ func (m *Machine) look(q *queue, now time.Time, room bool) {
 			m.drop(head, again)
 			continue
 		}
+		if head.Log == m.dead && m.dead != Input {
+			m.queueBehind(q, m.hold)
+			return
+		}
 		if head.hasBusyTwin() { // H1, the ID
 			return
 		}
@@ -148,7 +152,7 @@ func (m *Machine) queueBehind(q *queue, tier Log) {
 
 // over reports whether an acknowledged fact has ended a copy.
 func (m *Machine) over(c *Copy) (drop, again bool) {
-	if f, ok := m.facts.Settled(c.ID); ok && f.ends(c) {
+	if f, ok := m.facts.Settled(c.ID); ok && m.ends(f, c) {
 		return true, f.Origin == c.Origin
 	}
 	if top := c.superseding(); top != nil {

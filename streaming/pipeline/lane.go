@@ -38,6 +38,7 @@ type Config struct {
 	MaxPending     int           // unsettled input records at which Offer says full
 	MaxHeld        int           // values kept in memory for copies that wait in tiers
 	MaxWaiting     int           // copies that wait in tiers at which the input topic pauses; 0: no bound
+	Hold           bool          // a dead letter holds its key; the last of Tiers is the hold topic then
 	Unordered      bool          // copies of different messages never wait for each other
 
 	AnswerBytes      int // of a request's answer that is kept for its duplicates; 0: none
@@ -127,7 +128,7 @@ type Positions struct {
 func NewLane(ctx context.Context, cfg Config) *Lane {
 	l := &Lane{
 		cfg:     cfg,
-		machine: lane.New(len(cfg.Tiers), cfg.Facts),
+		machine: newMachine(&cfg),
 		steps:   newStepIndex(cfg.HeldStepBytes),
 		doubt:   newDoubt(),
 		done:    make(chan struct{}),

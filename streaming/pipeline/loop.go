@@ -121,6 +121,10 @@ func (l *Lane) read(log lane.Log, rec *streaming.Record) {
 		}
 		return
 	}
+	if l.cfg.Hold && log == l.deadLog() {
+		l.readDead(*rec)
+		return
+	}
 	_, c := decodeHop(*rec, log)
 	l.order(c)
 	if !l.keeps(c) {
@@ -315,7 +319,7 @@ func (l *Lane) watermarks() []int64 {
 	if same {
 		return l.commit
 	}
-	commit := make([]int64, len(l.cfg.Tiers)+1)
+	commit := make([]int64, l.logs())
 	for i := range commit {
 		commit[i] = l.watermark(lane.Log(i))
 	}

@@ -24,18 +24,18 @@ func (l *Lane) schedule(c *lane.Copy, at time.Time) {
 	c.Wait = lane.Log(l.cfg.Policy.Tier(wait))
 }
 
-// order gives a copy the key that it waits in. Where order is off that is its
-// message's own: only copies of one message exclude each other.
+// order gives a copy the key that it waits in. Where order is off, and for a
+// barrier, that is its message's own: only copies of one message exclude each other.
 func (l *Lane) order(c *lane.Copy) {
-	if l.cfg.Unordered {
+	if l.cfg.Unordered || c.Barrier {
 		c.Key = "i" + string(c.ID[:])
 	}
 }
 
 // keeps reports whether the value of a copy in a tier is kept in memory.
 func (l *Lane) keeps(c *lane.Copy) bool {
-	if l.machine.Held() >= l.cfg.MaxHeld {
-		return false
+	if l.machine.Held() >= l.cfg.MaxHeld || l.cfg.Hold && int(c.Log) == len(l.cfg.Tiers) {
+		return false // who waits in the hold log may wait for long
 	}
 	return c.Due.IsZero() || c.Due.Sub(l.cfg.Clock.Now()) < heldAhead
 }

@@ -171,8 +171,7 @@ func (l *Lane) kill(c *lane.Copy, m *message, reason streaming.Reason, attempts 
 		},
 		settled: func(offsets []int64, _ int64) {
 			l.deadEnd = max(l.deadEnd, offsets[0]+1)
-			l.ended(c)
-			l.machine.Dead(c)
+			l.buried(c, m, &hop, offsets[0])
 			l.steps.shelve(c.ID) // a redrive finds them
 			l.cfg.Observer.DeadLettered(reason)
 		},

@@ -31,6 +31,7 @@ type state struct {
 type runState struct {
 	begin     int64 // offset of its begin: the run is about the dead letters before it
 	selection json.RawMessage
+	discard   bool
 	ended     bool
 }
 
@@ -43,7 +44,8 @@ type partition struct {
 
 	selected []letter
 	states   map[streaming.MessageID]*state
-	settled  map[int64]string // the run that has redriven the dead letter at that offset
+	settled  map[int64]string // the run that has redriven or discarded the dead letter at that offset
+	gone     map[int64]bool   // it was discarded
 	runs     map[string]*runState
 	live     map[string]bool // topics in the latest checkpoint: the tiers that a worker reads
 	epoch    int64           // the highest valid claim so far
@@ -59,6 +61,7 @@ type partition struct {
 func (p *partition) read(ctx context.Context, r *Redrive) error {
 	p.states = make(map[streaming.MessageID]*state)
 	p.settled = make(map[int64]string)
+	p.gone = make(map[int64]bool)
 	p.runs = make(map[string]*runState)
 	p.live = make(map[string]bool)
 	if err := r.scan(ctx, nil, func(rec streaming.Record) { p.deadRecord(&rec, &r.Selection) }, p.dead); err != nil {
@@ -118,11 +121,12 @@ func (p *partition) note(n *schemas.RedriveNote, offset int64) {
 	run := p.runs[n.Run]
 	switch {
 	case n.Step == schemas.RedriveBegin && run == nil:
-		p.runs[n.Run] = &runState{begin: offset, selection: n.Selection}
-	case n.Step == schemas.RedriveSettled:
+		p.runs[n.Run] = &runState{begin: offset, selection: n.Selection, discard: n.Discard}
+	case n.Step == schemas.RedriveSettled, n.Step == schemas.RedriveDiscarded:
 		for _, o := range n.Offsets {
 			if _, again := p.settled[o]; !again {
 				p.settled[o] = n.Run
+				p.gone[o] = n.Step == schemas.RedriveDiscarded
 			}
 		}
 	case n.Step == schemas.RedriveEnd && run != nil:
@@ -211,6 +215,8 @@ func (p *partition) judge(run string, plan *Plan) {
 		case settled && by == run:
 			p.redriven[l.reason]++
 			plan.Redriven[l.reason]++
+		case settled && p.gone[l.offset]:
+			plan.LeftOut.Discarded++
 		case settled:
 			plan.LeftOut.Redriven++
 		case of != nil && (of.ended || l.offset > of.begin):

@@ -28,6 +28,7 @@ type Plan struct {
 // LeftOut counts the selected dead letters that are not redriven.
 type LeftOut struct {
 	Redriven   int `json:"redriven"`   // by another run
+	Discarded  int `json:"discarded"`  // by another run
 	Done       int `json:"done"`       // the message is done: a duplicate of it was handled
 	Superseded int `json:"superseded"` // the message has a later dead letter
 	Later      int `json:"later"`      // came after the run that is continued had begun
@@ -50,7 +51,7 @@ func (r *Redrive) Plan(ctx context.Context) (*Plan, error) {
 	}
 	for _, p := range plan.partitions {
 		for id, run := range p.runs {
-			if !run.ended && r.Selection.equal(run.selection) && id > plan.Run { // IDs are in order of time
+			if !run.ended && run.discard == r.Discard && r.Selection.equal(run.selection) && id > plan.Run { // IDs are in order of time
 				plan.Run, plan.Resumed = id, true
 			}
 		}

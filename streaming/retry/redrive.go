@@ -40,9 +40,12 @@ type Redrive struct {
 	Group     string
 	Inputs    []string // input topics
 	Selection Selection
-	By        string          // who asks for it; for the audit
-	Rate      int             // dead letters per second; 0: no limit
-	Clock     streaming.Clock // default: the machine's
+	// Discard lets the selected dead letters go instead: they hold their keys no
+	// longer, and no later redrive takes them up. They stay dead, and readable.
+	Discard bool
+	By      string          // who asks for it; for the audit
+	Rate    int             // dead letters per second; 0: no limit
+	Clock   streaming.Clock // default: the machine's
 	// Progress is told how many of the plan's dead letters are redriven.
 	Progress func(done, of int)
 }
@@ -103,7 +106,7 @@ func (w *redriving) begin(ctx context.Context) error {
 			return nil
 		}
 		p.runs[w.plan.Run] = &runState{}
-		return &schemas.RedriveNote{Step: schemas.RedriveBegin, Selection: selection}
+		return &schemas.RedriveNote{Step: schemas.RedriveBegin, Selection: selection, Discard: w.Discard}
 	})
 }
 
@@ -139,7 +142,7 @@ func (w *redriving) noteAll(ctx context.Context, of func(*partition) *schemas.Re
 
 func (w *redriving) partition(ctx context.Context, p *partition) error {
 	for chunk := range slices.Chunk(p.found, chunkLetters) {
-		if err := w.settle(ctx, p, chunk); err != nil {
+		if err := w.settle(ctx, p, chunk, schemas.RedriveSettled); err != nil {
 			return err
 		}
 	}
@@ -148,6 +151,12 @@ func (w *redriving) partition(ctx context.Context, p *partition) error {
 		return cmp.Or(cmp.Compare(a.origin, b.origin), cmp.Compare(a.moves, b.moves))
 	})
 	for chunk := range slices.Chunk(p.todo, chunkLetters) {
+		if w.Discard {
+			if err := w.settle(ctx, p, chunk, schemas.RedriveDiscarded); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := w.chunk(ctx, p, chunk); err != nil {
 			return err
 		}
@@ -183,7 +192,7 @@ func (w *redriving) chunk(ctx context.Context, p *partition, chunk []letter) err
 			w.next = w.next.Add(time.Duration(len(batch)) * time.Second / time.Duration(w.Rate))
 		}
 		if now := w.Clock.Now(); appended == len(chunk) || now.Sub(last) >= settleInterval {
-			if err := w.settle(ctx, p, chunk[:appended]); err != nil {
+			if err := w.settle(ctx, p, chunk[:appended], schemas.RedriveSettled); err != nil {
 				return err
 			}
 			chunk, appended, last = chunk[appended:], 0, now
@@ -225,9 +234,10 @@ func (w *redriving) copyOf(p *partition, dead *streaming.Record) (*streaming.Rec
 	}, nil
 }
 
-// settle notes that the copies of dead letters are acknowledged.
-func (w *redriving) settle(ctx context.Context, p *partition, letters []letter) error {
-	n := schemas.RedriveNote{Step: schemas.RedriveSettled}
+// settle notes that the copies of dead letters are acknowledged, or that they are
+// let go.
+func (w *redriving) settle(ctx context.Context, p *partition, letters []letter, step schemas.RedriveStep) error {
+	n := schemas.RedriveNote{Step: step}
 	for _, l := range letters {
 		n.Offsets = append(n.Offsets, l.offset)
 	}

@@ -25,7 +25,7 @@ type output struct {
 func (m *simulator) outputs(l *log) map[msgID]*output {
 	all := make(map[msgID]*output)
 	for topic, records := range l.records {
-		if strings.Contains(topic, ".retry-") || strings.Contains(topic, ".dlq.") || strings.Contains(topic, ".ledger.") {
+		if strings.Contains(topic, ".retry-") || strings.Contains(topic, ".dlq.") || strings.Contains(topic, ".ledger.") || strings.Contains(topic, ".hold.") {
 			continue
 		}
 		for i := range records {

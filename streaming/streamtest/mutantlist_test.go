@@ -63,7 +63,7 @@ var mutants = []mutant{
 `,
 	}}},
 	{"the ledger is not asked", []patch{{
-		laneNext, "ok && f.ends(c) {", "ok && f.ends(c) && c.Moves > 1000 {",
+		laneNext, "ok && m.ends(f, c) {", "ok && m.ends(f, c) && c.Moves > 1000 {",
 	}}},
 	{"the ledger is not read", []patch{{
 		workerRebuild, "	r.lane.RecallMark(m, offset)\n", "",

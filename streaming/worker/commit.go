@@ -95,7 +95,7 @@ func (w *Worker) trim(ctx context.Context, open []*owned) {
 			continue
 		}
 		for i, tp := range o.logs() {
-			if i > 0 && o.committed[i] > 0 {
+			if i > 0 && o.committed[i] > 0 && tp.Topic != o.in.dead { // dead letters are kept
 				below[tp] = o.committed[i]
 			}
 		}
@@ -126,9 +126,12 @@ func (o *owned) trimmable(before time.Time) (int64, bool) {
 	return 0, false
 }
 
+// passed reports whether all logs are committed up to these ends. No mark is
+// needed for what a dead letter has become: its notes and the next dead letter
+// stand beside it.
 func (o *owned) passed(ends map[string]int64) bool {
 	for i, tp := range o.logs() {
-		if o.committed[i] < ends[tp.Topic] {
+		if tp.Topic != o.in.dead && o.committed[i] < ends[tp.Topic] {
 			return false
 		}
 	}

@@ -39,6 +39,11 @@ type Config struct {
 	// by side: what fails holds up nothing. Default: in order.
 	Unordered bool
 
+	// Hold makes a dead letter hold its key: the messages of the key that come
+	// after it wait, in a hold topic, until it has been redriven and is done, or is
+	// discarded. A hold never expires. Default: the key goes on.
+	Hold bool
+
 	Retry          retry.Policy  // default: tiers 1s, 10s, 1m, 10m; 5 attempts; no rules
 	Parallel       int           // handlers at once per partition; default 16
 	MaxPending     int           // unsettled records per partition before fetching pauses; default 4096
@@ -160,6 +165,9 @@ func (c Config) Validate() error {
 	if c.Codec == nil {
 		errs = append(errs, errors.New("no codec"))
 	}
+	if c.Hold && c.Unordered {
+		errs = append(errs, errors.New("hold and unordered exclude each other: without order a dead letter holds up nothing"))
+	}
 	switch c.GroupProtocol {
 	case kafka.ProtocolClassic:
 	case kafka.ProtocolConsumer:
@@ -209,8 +217,19 @@ type input struct {
 	topic  string
 	inbox  bool
 	tiers  []string
+	hold   bool // the last of the tiers is the hold topic
 	dead   string
 	ledger string
+}
+
+// logs are the topics whose partitions a lane reads: the input, its tiers, and, if
+// it holds keys, the dead letters.
+func (in input) logs() []string {
+	logs := append([]string{in.topic}, in.tiers...)
+	if in.hold {
+		logs = append(logs, in.dead)
+	}
+	return logs
 }
 
 func (c Config) inputs() []input {
@@ -218,6 +237,10 @@ func (c Config) inputs() []input {
 		in := input{topic: topic, inbox: inbox, dead: streaming.DeadLetterTopic(topic, c.Group), ledger: streaming.LedgerTopic(topic, c.Group)}
 		for _, d := range c.Retry.Tiers {
 			in.tiers = append(in.tiers, streaming.RetryTopic(topic, d, c.Group))
+		}
+		if c.Hold {
+			in.tiers = append(in.tiers, streaming.HoldTopic(topic, c.Group))
+			in.hold = true
 		}
 		return in
 	}

@@ -32,6 +32,7 @@ type lanes struct {
 type owned struct {
 	tp       streaming.TopicPartition
 	in       input
+	all      []streaming.TopicPartition // see logs
 	lane     *pipeline.Lane
 	facts    *ledger.Window
 	observer pipeline.Observer
@@ -133,6 +134,9 @@ func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
 		observer: cfg.Observe(tp.Topic),
 		facts:    ledger.NewWindow(cfg.LedgerWindow, cfg.LedgerSize, cfg.Clock.Now),
 	}
+	for _, topic := range in.logs() {
+		o.all = append(o.all, streaming.TopicPartition{Topic: topic, Partition: tp.Partition})
+	}
 	var atomically func([]*streaming.Record, func([]int64, map[int]error))
 	if ls.w.transactions != nil {
 		atomically = func(recs []*streaming.Record, done func([]int64, map[int]error)) {
@@ -146,7 +150,7 @@ func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
 		Handlers: ls.w.handlers(in), Policy: cfg.Retry, Parallel: cfg.Parallel, HandlerTimeout: cfg.HandlerTimeout,
 		Breaker: ls.w.breaker, Gate: ls.w.gate, Alone: ls.w.alone, Limiter: ls.w.limiter,
 		MaxPending: cfg.MaxPending, MaxHeld: cfg.MaxHeld,
-		MaxWaiting: cfg.MaxWaiting, Unordered: cfg.Unordered,
+		MaxWaiting: cfg.MaxWaiting, Unordered: cfg.Unordered, Hold: cfg.Hold,
 		AnswerBytes: cfg.AnswerBytes, StepBytes: cfg.StepBytes, MessageStepBytes: cfg.MessageStepBytes, HeldStepBytes: cfg.HeldStepBytes,
 		Codec: cfg.Codec, Log: ls.w.log, Atomic: atomically, Loader: ls.w.log, Clock: cfg.Clock,
 		Observer: o.observer, Logger: cfg.Logger, Trace: cfg.Trace, Facts: o.facts,
@@ -189,14 +193,8 @@ func (ls *lanes) opened(o *owned, claimed int64, positions []int64) {
 	}
 }
 
-// logs are the partitions that a lane reads: its input, then its tiers.
-func (o *owned) logs() []streaming.TopicPartition {
-	tps := []streaming.TopicPartition{o.tp}
-	for _, t := range o.in.tiers {
-		tps = append(tps, streaming.TopicPartition{Topic: t, Partition: o.tp.Partition})
-	}
-	return tps
-}
+// logs are the partitions that a lane reads.
+func (o *owned) logs() []streaming.TopicPartition { return o.all }
 
 // revoked drains lanes and commits what they have settled.
 func (ls *lanes) revoked(tps []streaming.TopicPartition) {

@@ -49,7 +49,9 @@ type rebuilt struct {
 	read       int64 // the ledger has been read up to this offset
 	claimed    int64 // offset of our claim in the ledger
 	checkpoint *streaming.Checkpoint
-	positions  []int64 // where the input topic and each tier go on
+	positions  []int64 // where each log goes on
+	unmarked   int64   // dead letters from here on may have no mark
+	holding    int64   // and those from here on may hold their keys
 }
 
 func (r *rebuilt) ledger() streaming.TopicPartition {
@@ -182,7 +184,7 @@ func (r *rebuilt) recall(m *streaming.Mark, offset int64) {
 // in the ledger's checkpoint, or the start of a log that nobody has read. The
 // input topic is never reset in silence.
 func (b *rebuilding) locate(ctx context.Context) error {
-	topics := b.topics(func(in input) []string { return append([]string{in.topic}, in.tiers...) })
+	topics := b.topics(input.logs)
 	starts, err := b.w.log.StartOffsets(ctx, topics...)
 	if err != nil {
 		return err
@@ -210,14 +212,21 @@ func (b *rebuilding) locate(ctx context.Context) error {
 }
 
 // readTiers reads the unsettled part of each tier, and the dead letters that
-// the ledger may not know of.
+// the ledger may not know of or that hold their keys.
 func (b *rebuilding) readTiers(ctx context.Context) error {
-	topics := b.topics(func(in input) []string { return append([]string{in.dead}, in.tiers...) })
-	starts, err := b.w.log.StartOffsets(ctx, topics...)
+	dead := b.topics(func(in input) []string { return []string{in.dead} })
+	tiers := b.topics(func(in input) []string { return in.tiers })
+	starts, err := b.w.log.StartOffsets(ctx, dead...)
 	if err != nil {
 		return err
 	}
-	ends, err := b.w.log.HighWatermarks(ctx, topics...)
+	// The end of the dead letters first: where a note says that one was redriven, its
+	// copy is in a tier before the end that is asked for after.
+	deadEnds, err := b.w.log.HighWatermarks(ctx, dead...)
+	if err != nil {
+		return err
+	}
+	ends, err := b.w.log.HighWatermarks(ctx, tiers...)
 	if err != nil {
 		return err
 	}
@@ -228,27 +237,35 @@ func (b *rebuilding) readTiers(ctx context.Context) error {
 	places := make(map[streaming.TopicPartition]place)
 	var ranges []kafka.Range
 	for _, r := range b.all {
-		for i, tp := range r.logs() {
-			if i > 0 {
-				places[tp] = place{r, i}
-				ranges = append(ranges, kafka.Range{TopicPartition: tp, From: r.positions[i], To: ends[tp]})
-			}
+		for i, topic := range r.in.tiers {
+			tp := streaming.TopicPartition{Topic: topic, Partition: r.tp.Partition}
+			places[tp] = place{r, i + 1}
+			ranges = append(ranges, kafka.Range{TopicPartition: tp, From: r.positions[i+1], To: ends[tp]})
 		}
-		dead := streaming.TopicPartition{Topic: r.in.dead, Partition: r.tp.Partition}
-		from := starts[dead]
+		tp := streaming.TopicPartition{Topic: r.in.dead, Partition: r.tp.Partition}
+		r.unmarked = starts[tp]
 		if r.checkpoint != nil {
-			from = max(from, r.checkpoint.Ends[r.in.dead])
+			r.unmarked = max(r.unmarked, r.checkpoint.Ends[r.in.dead])
 		}
-		places[dead] = place{r, 0}
-		ranges = append(ranges, kafka.Range{TopicPartition: dead, From: from, To: ends[dead]})
+		r.holding = deadEnds[tp]
+		if r.in.hold {
+			r.holding = r.positions[len(r.positions)-1]
+		}
+		places[tp] = place{r, 0}
+		ranges = append(ranges, kafka.Range{TopicPartition: tp, From: min(r.unmarked, r.holding), To: deadEnds[tp]})
 	}
 	return b.w.log.Scan(ctx, ranges, func(rec streaming.Record) {
 		p := places[streaming.TopicPartition{Topic: rec.Topic, Partition: rec.Partition}]
-		if p.tier == 0 {
-			p.r.lane.RecallDead(rec)
+		if p.tier > 0 {
+			p.r.lane.RecallTier(p.tier, rec)
 			return
 		}
-		p.r.lane.RecallTier(p.tier, rec)
+		if rec.Offset >= p.r.unmarked {
+			p.r.lane.RecallDead(rec)
+		}
+		if rec.Offset >= p.r.holding {
+			p.r.lane.RecallHeld(rec)
+		}
 	})
 }
 

@@ -179,21 +179,27 @@ func (w *Worker) prepareTopics(ctx context.Context) error {
 type StrandedError struct {
 	Topic    string
 	Messages int64
+	Held     bool // it is the hold topic
 }
 
 func (e *StrandedError) Error() string {
+	if e.Held {
+		return fmt.Sprintf("%d messages may wait behind dead letters in %s, and the agent does not hold keys any more; let it hold them until that topic is empty", e.Messages, e.Topic)
+	}
 	return fmt.Sprintf("%d messages may wait in %s, which is not among the agent's retry tiers; keep that delay among them until it is empty", e.Messages, e.Topic)
 }
 
 func (w *Worker) refuseStranded(ctx context.Context) error {
 	var errs []error
 	for _, in := range w.inputs {
-		topics, err := w.log.Topics(ctx, in.topic+".retry-")
+		topics, err := w.log.Topics(ctx, in.topic+".")
 		if err != nil {
 			return err
 		}
 		for topic := range topics {
-			if !strings.HasSuffix(topic, "."+w.cfg.Group) || slices.Contains(in.tiers, topic) {
+			held := topic == streaming.HoldTopic(in.topic, w.cfg.Group)
+			retry := strings.HasPrefix(topic, in.topic+".retry-") && strings.HasSuffix(topic, "."+w.cfg.Group)
+			if !held && !retry || slices.Contains(in.tiers, topic) {
 				continue
 			}
 			starts, err := w.log.StartOffsets(ctx, topic)
@@ -208,7 +214,7 @@ func (w *Worker) refuseStranded(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			e := &StrandedError{Topic: topic}
+			e := &StrandedError{Topic: topic, Held: held}
 			for tp, end := range ends {
 				e.Messages += end - max(committed[tp], starts[tp])
 			}
