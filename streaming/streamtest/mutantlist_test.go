@@ -142,7 +142,7 @@ var mutants = []mutant{
 		pipelineDecode, "	copy(headers, m.rec.Headers)\n", "	headers = headers[:copy(headers, m.rec.Headers[1:])]\n",
 	}}},
 	{"the ledger is trimmed before the tiers are committed", []patch{{
-		workerCommit, "		if o.committed[i] < ends[tp.Topic] {\n", "		if o.committed[i] < ends[tp.Topic]-1000 {\n",
+		workerCommit, "&& o.committed[i] < ends[tp.Topic] {\n", "&& o.committed[i] < ends[tp.Topic]-1000 {\n",
 	}, {
 		workerCommit, "c.at.Before(before) && ", "",
 	}}},
@@ -150,7 +150,7 @@ var mutants = []mutant{
 		pipelineDoubt, "l.running > 0 || l.appends > 0 || len(l.staged) > 0 || l.doubt.waiting", "l.running > 0 || l.doubt.waiting",
 	}}},
 	{"tiers are read from their ends", []patch{{
-		workerRebuild, "From: r.positions[i], To: ends[tp]}", "From: ends[tp], To: ends[tp]}",
+		workerRebuild, "From: r.positions[i+1], To: ends[tp]}", "From: ends[tp], To: ends[tp]}",
 	}}},
 	{"outputs are sent again under the retry's attempt", []patch{{
 		pipelineCaused, "schemas.DerivedID(m.env.Source, m.env.ID, l.cfg.Group, position)", "schemas.DerivedID(m.env.Source, m.env.ID, l.cfg.Group, position+m.hop.Attempt)",
