@@ -212,6 +212,7 @@ func simulated(t *testing.T, busy bool) []scrape {
 	h := telemetry.Handler(reg, nil)
 	rng := rand.New(rand.NewPCG(1, 2))
 	names := []string{"triage", "notify"}
+	m.Outbox("shop")
 	for _, name := range names {
 		m.Agent(name).Sent("parley.inbox.dispatch", 0)
 		m.Agent(name).Input("parley.inbox." + name)

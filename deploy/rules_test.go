@@ -228,6 +228,27 @@ var ruleCases = []struct {
 	},
 
 	{
+		"ParleyOutboxStuck", "no broker",
+		[]string{`parley_outbox_oldest_seconds{outbox="shop"} 0+60x10`},
+		5 * time.Minute, 1, `{alertname="ParleyOutboxStuck", outbox="shop", severity="critical"}`,
+	},
+	{
+		"ParleyOutboxStuck", "a short pause",
+		[]string{`parley_outbox_oldest_seconds{outbox="shop"} 0 30 90 0 0 0 0 0 0 0`},
+		9 * time.Minute, 0, "",
+	},
+	{
+		"ParleyOutboxParked", "the first one",
+		[]string{`parley_outbox_parked_total{outbox="shop"} 0 0 1 1`},
+		3 * time.Minute, 1, `{alertname="ParleyOutboxParked", outbox="shop", severity="warning"}`,
+	},
+	{
+		"ParleyOutboxParked", "only old ones",
+		[]string{`parley_outbox_parked_total{outbox="shop"} 4x20`},
+		15 * time.Minute, 0, "",
+	},
+
+	{
 		"ParleyWorkerDown", "one of two",
 		[]string{
 			`up{job="parley-worker",instance="1"} 1 1 0 0 0 0`,

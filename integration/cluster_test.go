@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 	if spec := os.Getenv(chaos.WorkerVariable); spec != "" {
 		os.Exit(chaos.RunWorker(spec))
 	}
+	if spec := os.Getenv(relayVariable); spec != "" {
+		os.Exit(runRelay(spec))
+	}
 	cluster.Main(m)
 }
 

@@ -58,6 +58,7 @@ type Metrics struct {
 	lag                             *lagCollector
 	pressure                        pressure
 	window, windowLimit             *prometheus.GaugeVec
+	outbox                          outboxMetrics
 
 	mu     sync.Mutex
 	agents map[string]*Agent
@@ -112,12 +113,13 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 			Help: "How far back the ledger is meant to remember. A shorter window is cut by the ledger's bound in size.",
 		}, input),
 		pressure: newPressure(),
+		outbox:   newOutboxMetrics(),
 		agents:   map[string]*Agent{},
 	}
 	var errs []error
 	for _, c := range append([]prometheus.Collector{
 		m.consumed, m.sent, m.process, m.endToEnd, m.lateness, m.redelivered, m.duplicate,
-		m.skipped, m.retries, m.dead, m.inFlight, m.lag, m.answered, m.notKept, m.window, m.windowLimit,
+		m.skipped, m.retries, m.dead, m.inFlight, m.lag, m.answered, m.notKept, m.window, m.windowLimit, m.outbox.sent, m.outbox.parked, m.outbox.oldest,
 	}, m.pressure.collectors()...) {
 		errs = append(errs, reg.Register(c))
 	}

@@ -32,6 +32,9 @@ var contract = map[string][]string{
 	"parley_retry_lateness_seconds":            {"agent", "topic"},
 	"parley_answered_again_total":              {"agent", "topic"},
 	"parley_answers_not_kept_total":            {"agent", "topic"},
+	"parley_outbox_sent_total":                 {"outbox"},
+	"parley_outbox_parked_total":               {"outbox"},
+	"parley_outbox_oldest_seconds":             {"outbox"},
 	"parley_ledger_window_seconds":             {"agent", "topic"},
 	"parley_ledger_window_configured_seconds":  {"agent", "topic"},
 	"parley_paused":                            {"agent"},
@@ -99,6 +102,7 @@ func TestSeriesExistAtStart(t *testing.T) {
 	a := m.Agent("triage")
 	a.Input("parley.events.quakes")
 	a.Sent("parley.inbox.dispatch", 0)
+	m.Outbox("shop")
 	a.Instance()
 
 	families, err := reg.Gather()

@@ -20,6 +20,7 @@ func TestHandler(t *testing.T) {
 	m, reg := newMetrics(t)
 	m.Agent("a").Input("t").Sent("u", 1)
 	m.Agent("a").Instance()
+	m.Outbox("shop")
 	var notReady error
 	h := Handler(reg, func() error { return notReady })
 	get := func(method, path, accept string) *httptest.ResponseRecorder {
@@ -167,6 +168,7 @@ func TestWriteExposition(t *testing.T) {
 	m.Agent("a").Input("t").Sent("u", 7)
 	dir := t.TempDir()
 	m.Agent("a").Instance()
+	m.Outbox("shop")
 	path := filepath.Join(dir, "metrics.prom")
 	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
