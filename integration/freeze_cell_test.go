@@ -23,14 +23,15 @@ import (
 	"github.com/seed-c9b6dc07/parley/streaming"
 )
 
-// cell is an agent of two worker processes, one of which is frozen in each
-// round, and the agent behind it.
+// cell is an agent of two worker processes, one of which is frozen or killed in
+// each round, and the agent behind it.
 type cell struct {
 	t                 *testing.T
 	rnd               *rand.Rand
 	brokers, registry string
 	name              string
 	mode, protocol    string
+	kill              bool // and started anew, instead of frozen and woken
 	frozen
 
 	platform *agents.Platform
@@ -43,6 +44,7 @@ type cell struct {
 	ended   map[run]bool         // these have left their handler
 	outputs map[string][]written // by message
 	read    map[int32]int64      // how far the outputs have been read
+	last    map[string]string    // by key: its last message with an output
 	acted   map[string]int       // by message: how often the next agent has acted
 }
 
@@ -77,7 +79,7 @@ func (c *cell) await(ctx context.Context, what string, ok func() bool) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("not within the time: %s", what)
+			return fmt.Errorf("not within the time: %s; messages with an output: %d of %d", what, len(c.outputs), c.Messages)
 		}
 	}
 }
@@ -87,6 +89,7 @@ func (c *cell) run(ctx context.Context, rounds int) error {
 	defer cancel()
 	c.changed = make(chan struct{})
 	c.started, c.outputs, c.read, c.acted, c.ended = map[string][]run{}, map[string][]written{}, map[int32]int64{}, map[string]int{}, map[run]bool{}
+	c.last = map[string]string{}
 	if err := c.open(ctx); err != nil {
 		return err
 	}
@@ -161,12 +164,16 @@ func (c *cell) round(ctx context.Context, sender *agents.Sender, n int) ([]run, 
 		return nil, err
 	}
 	time.Sleep(time.Duration(c.rnd.IntN(200)) * time.Millisecond) // more of them start, and what takes no time is on its way
-	worker := c.workers[victim.slot()].Process
-	if err := worker.Signal(syscall.SIGSTOP); err != nil {
+	worker, wake := c.workers[victim.slot()].Process, syscall.SIGCONT
+	signal := syscall.SIGSTOP
+	if c.kill {
+		signal, wake = syscall.SIGKILL, 0
+	}
+	if err := worker.Signal(signal); err != nil {
 		return nil, err
 	}
-	defer func() { _ = worker.Signal(syscall.SIGCONT) }()
-	time.Sleep(freezeSession) // what the frozen worker has said is read by then
+	defer func() { _ = worker.Signal(wake) }()
+	time.Sleep(freezeSession) // what the worker has said is read by then
 
 	inHand := map[string]run{}
 	c.mu.Lock()
@@ -204,7 +211,12 @@ func (c *cell) round(ctx context.Context, sender *agents.Sender, n int) ([]run, 
 			return nil, err
 		}
 	} // else while its successor is in mid-handler itself
-	if err := worker.Signal(syscall.SIGCONT); err != nil {
+	if c.kill {
+		_ = c.workers[victim.slot()].Wait()
+		if err := c.start(victim.slot()); err != nil {
+			return nil, err
+		}
+	} else if err := worker.Signal(wake); err != nil {
 		return nil, err
 	}
 	var frozen []run
@@ -359,7 +371,15 @@ func (c *cell) watch(ctx context.Context) {
 					w.id = string(h.Value)
 				}
 			}
-			c.change(func() { c.outputs[reply.Reason] = append(c.outputs[reply.Reason], w) })
+			c.change(func() {
+				if len(c.outputs[reply.Reason]) == 0 {
+					if reply.Reason < c.last[string(r.Key)] && (c.kill || c.mode == "exactly-once") {
+						c.Disorder++
+					}
+					c.last[string(r.Key)] = reply.Reason
+				}
+				c.outputs[reply.Reason] = append(c.outputs[reply.Reason], w)
+			})
 		})
 	}
 }

@@ -91,6 +91,24 @@ func runHolder(spec string) int {
 // Exactly once nothing of it may become visible. At least once its outputs may,
 // under IDs that are known, and the next agent acts once.
 func TestFrozenInMidHandler(t *testing.T) {
+	sum := inMidHandler(t, *freezes, *freezeCells, false)
+	if sum.Rounds < *freezes || sum.ExactlyOnceLate > 0 || sum.ExactlyOnceRepeated > 0 || sum.UnknownIDs > 0 || sum.Repeated > 0 || sum.Lost > 0 || sum.Disorder > 0 {
+		t.Error("a frozen worker was not fenced, or something was lost")
+	}
+}
+
+// TestKilledInMidHandler kills them instead, and starts them anew: nothing of
+// their handlers is left in either mode.
+func TestKilledInMidHandler(t *testing.T) {
+	sum := inMidHandler(t, 8, 4, true)
+	if sum.Rounds < 8 || sum.ExactlyOnceLate+sum.AtLeastOnceLate > 0 || sum.ExactlyOnceRepeated > 0 || sum.UnknownIDs > 0 || sum.Repeated > 0 || sum.Lost > 0 || sum.Disorder > 0 {
+		t.Error("lost, repeated, or not in order")
+	}
+}
+
+// inMidHandler runs rounds in so many cells side by side.
+func inMidHandler(t *testing.T, rounds, cells int, kill bool) frozen {
+	t.Helper()
 	seed := *freezeSeed
 	if seed == 0 {
 		seed = rand.Uint64()
@@ -106,10 +124,10 @@ func TestFrozenInMidHandler(t *testing.T) {
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	var sum frozen
-	for i := range *freezeCells {
-		rounds := (*freezes + i) / *freezeCells
+	for i := range cells {
+		rounds := (rounds + i) / cells
 		c := &cell{
-			t: t, rnd: rand.New(rand.NewPCG(seed, uint64(i))), brokers: broker.Bootstrap(), registry: registry.RegistryURL(),
+			t: t, kill: kill, rnd: rand.New(rand.NewPCG(seed, uint64(i))), brokers: broker.Bootstrap(), registry: registry.RegistryURL(),
 			mode: []string{"exactly-once", "at-least-once"}[i%2], protocol: []string{"classic", "consumer"}[i/2%2],
 		}
 		c.name = fmt.Sprintf("cell-%d", i)
@@ -125,22 +143,21 @@ func TestFrozenInMidHandler(t *testing.T) {
 	}
 	all.Wait()
 	t.Logf("%+v", sum)
-	if sum.Rounds < *freezes || sum.ExactlyOnceLate > 0 || sum.ExactlyOnceRepeated > 0 || sum.UnknownIDs > 0 || sum.Repeated > 0 || sum.Lost > 0 {
-		t.Error("a frozen worker was not fenced, or something was lost")
-	}
+	return sum
 }
 
 // frozen are the counts of rounds.
 type frozen struct {
 	Rounds              int
 	Messages            int
-	InMidHandler        int // messages that a frozen worker was handling
+	InMidHandler        int // messages that a worker was handling when it was frozen or killed
 	ExactlyOnceLate     int // of these, its output can be read all the same
 	ExactlyOnceRepeated int // messages whose output can be read more than once
-	AtLeastOnceLate     int // outputs of woken workers: permitted, under the same IDs
+	AtLeastOnceLate     int // the same at least once: permitted of woken workers, under the same IDs
 	UnknownIDs          int // outputs under an ID of their own
 	Repeated            int // messages that the next agent has acted on more than once
 	Lost                int // messages without an output, or that the next agent has not seen
+	Disorder            int // outputs before those of older messages of their key; at least once it is promised around kills only
 }
 
 func (f *frozen) add(o frozen) {
@@ -153,4 +170,5 @@ func (f *frozen) add(o frozen) {
 	f.UnknownIDs += o.UnknownIDs
 	f.Repeated += o.Repeated
 	f.Lost += o.Lost
+	f.Disorder += o.Disorder
 }

@@ -43,6 +43,9 @@ func (d *doubt) recall(m *streaming.Mark, offset int64) {
 	}
 	switch m.Kind {
 	case streaming.MarkBegun:
+		if owner < d.owner {
+			return // of one that was frozen and has woken: it lives, and its handler beside the owner's
+		}
 		b := d.begun[m.ID]
 		if b.moves != m.Moves {
 			b = begun{moves: m.Moves} // it has failed since, and lived

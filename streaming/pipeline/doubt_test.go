@@ -29,6 +29,8 @@ func TestWhatIsInDoubt(t *testing.T) {
 		{"what a former owner writes late is not the last owner's", []streaming.Mark{claim, claim, release(1), begun(0, 0)}, false, 0},
 		{"begun once", []streaming.Mark{claim, begun(0, 0)}, true, 1},
 		{"begun by two owners", []streaming.Mark{claim, begun(0, 0), claim, begun(2, 0)}, true, 2},
+		{"begun by a former owner, late", []streaming.Mark{claim, claim, begun(1, 0), begun(0, 0)}, true, 1},
+		{"it came back at a former owner", []streaming.Mark{claim, claim, begun(1, 0), begun(0, -1)}, true, 1},
 		{"a failure starts anew", []streaming.Mark{claim, begun(0, 0), begun(0, 1)}, true, 0},
 		{"it came back", []streaming.Mark{claim, begun(0, 0), begun(0, -1)}, true, 0},
 		{"it was done", []streaming.Mark{claim, begun(0, 0), {Kind: streaming.MarkDone, ID: x}}, true, 0},
