@@ -93,18 +93,25 @@ type erased[T schemas.Message] struct {
 	handle func(context.Context, *Message[T]) error
 }
 
+// run is one run of a handler, in one piece.
+type run[T any] struct {
+	message Message[T]
+	outbox  outbox
+}
+
+// Target implements streaming.Target.
+func (r *run[T]) Target() any { return &r.message.Payload }
+
 // New implements streaming.Handler.
-func (erased[T]) New() any { return new(T) }
+func (erased[T]) New() any { return new(run[T]) }
 
 // Handle implements streaming.Handler.
 func (e erased[T]) Handle(ctx context.Context, d *streaming.Delivery) error {
-	return e.handle(ctx, &Message[T]{
-		Payload:  *d.Payload.(*T),
-		Envelope: *d.Envelope,
-		Key:      d.Key,
-		Attempt:  d.Attempt,
-		out:      &outbox{ctx: ctx, link: e.link, cause: d},
-	})
+	r := d.Payload.(*run[T])
+	r.outbox = outbox{ctx: ctx, link: e.link, cause: d}
+	m := &r.message
+	m.Envelope, m.Key, m.Attempt, m.out = *d.Envelope, d.Key, d.Attempt, &r.outbox
+	return e.handle(ctx, m)
 }
 
 // RetryAfter makes the message be handled again after that time. The attempt

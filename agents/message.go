@@ -87,23 +87,25 @@ type outgoing struct {
 	to        string
 }
 
-func (o outgoing) build(ctx context.Context, codec *schemas.Codec, payload schemas.Message, opts []Option) (streaming.Outgoing, error) {
-	out := streaming.Outgoing{
-		Envelope:  streaming.Envelope{Kind: o.kind, Recipient: o.to, Type: schemas.MessageType(payload.Schema())},
-		Topic:     o.topic,
-		Partition: o.partition,
+// encode returns the type of a payload and its value.
+func encode(ctx context.Context, codec *schemas.Codec, payload schemas.Message) (messageType string, value []byte, err error) {
+	messageType = schemas.MessageType(payload.Schema())
+	if messageType == "" {
+		return "", nil, fmt.Errorf("the schema of %T names no parley.type", payload)
 	}
+	if value, err = codec.Encode(ctx, payload); err != nil {
+		return "", nil, fmt.Errorf("encode %s: %w", messageType, err)
+	}
+	return messageType, value, nil
+}
+
+// fill completes an empty message.
+func (o outgoing) fill(out *streaming.Outgoing, messageType string, value []byte, opts []Option) {
+	out.Topic, out.Partition, out.Value = o.topic, o.partition, value
+	out.Envelope.Kind, out.Envelope.Recipient, out.Envelope.Type = o.kind, o.to, messageType
 	for _, opt := range opts {
-		opt(&out)
+		opt(out)
 	}
-	if out.Envelope.Type == "" {
-		return out, fmt.Errorf("the schema of %T names no parley.type", payload)
-	}
-	var err error
-	if out.Value, err = codec.Encode(ctx, payload); err != nil {
-		return out, fmt.Errorf("encode %s: %w", out.Envelope.Type, err)
-	}
-	return out, nil
 }
 
 // outbox stages what a handler sends.
@@ -114,10 +116,10 @@ type outbox struct {
 }
 
 func (b *outbox) stage(to outgoing, payload schemas.Message, opts []Option) error {
-	out, err := to.build(b.ctx, b.link.codec, payload, opts)
+	messageType, value, err := encode(b.ctx, b.link.codec, payload)
 	if err != nil {
 		return err
 	}
-	b.cause.Outbox.Stage(out)
+	to.fill(b.cause.Outbox.Next(), messageType, value, opts)
 	return nil
 }

@@ -168,10 +168,12 @@ func (s *Sender) control(ctx context.Context, c *schemas.AgentControl) error {
 }
 
 func (s *Sender) record(ctx context.Context, d Draft) (*streaming.Record, error) {
-	out, err := d.to.build(ctx, s.p.codec, d.payload, d.opts)
+	messageType, value, err := encode(ctx, s.p.codec, d.payload)
 	if err != nil {
 		return nil, err
 	}
+	var out streaming.Outgoing
+	d.to.fill(&out, messageType, value, d.opts)
 	env := out.Envelope
 	env.Source = s.name
 	if env.ID == "" {

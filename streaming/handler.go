@@ -16,6 +16,12 @@ type Handler interface {
 	Handle(ctx context.Context, d *Delivery) error
 }
 
+// Target is implemented by what Handler.New returns where the payload to be
+// filled is a part of it.
+type Target interface {
+	Target() any
+}
+
 // Delivery is one attempt of one message.
 type Delivery struct {
 	Envelope *Envelope // to be read only

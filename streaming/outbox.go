@@ -20,11 +20,15 @@ type Outbox struct {
 
 // Stage adds a message. The position in the outbox is part of the message ID
 // that is derived for it, so a handler stages in the same order on each run.
-func (o *Outbox) Stage(out Outgoing) {
+func (o *Outbox) Stage(out Outgoing) { *o.Next() = out }
+
+// Next stages an empty message, to be filled before the next is staged.
+func (o *Outbox) Next() *Outgoing {
 	if o.staged == nil {
 		o.staged = o.first[:0]
 	}
-	o.staged = append(o.staged, out)
+	o.staged = append(o.staged, Outgoing{})
+	return &o.staged[len(o.staged)-1]
 }
 
 // Clear forgets what was staged.

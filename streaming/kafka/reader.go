@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -14,6 +15,10 @@ import (
 
 // pollRecords bounds what one poll hands over.
 const pollRecords = 5000
+
+// handOverRecords bounds what is handed over in one piece: who keeps one record
+// of it keeps it all.
+const handOverRecords = 256
 
 // OffsetLostError says that records were deleted, or the topic was made anew,
 // before the group had read them. It is never skipped in silence.
@@ -75,9 +80,9 @@ func (l *Log) handOver(ctx context.Context, fetches kgo.Fetches, deliver func(st
 	var failed error
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 		tp := streaming.TopicPartition{Topic: p.Topic, Partition: p.Partition}
-		if len(p.Records) > 0 {
-			recs := make([]streaming.Record, len(p.Records))
-			for i, r := range p.Records {
+		for some := range slices.Chunk(p.Records, handOverRecords) {
+			recs := make([]streaming.Record, len(some))
+			for i, r := range some {
 				recs[i] = fromClient(r)
 			}
 			deliver(tp, recs)

@@ -39,10 +39,10 @@ type Copy struct {
 	// place in its key when it is due, not before. On the input log it waits in
 	// tier Wait meanwhile, or where it is if that is Input.
 	Scheduled bool
+	state     state
 	Wait      Log
 	Payload   any // the driver's; nil while the value is not in memory
 
-	state state
 	queue *queue // of its key; nil while it has no place there
 	twin  *Copy  // the next live copy of its message; nil: there is none
 }

@@ -10,8 +10,8 @@ import (
 // has the original headers only: hop data is taken off on the way in and put
 // on again on the way out.
 type message struct {
-	rec  streaming.Record
-	key  string // of the record
+	rec  *streaming.Record // of the batch that was read, or its own
+	key  string            // of the record
 	env  streaming.Envelope
 	hop  *streaming.Hop // nil on the input log
 	bad  error          // the envelope breaks the contract: what is wrong with it
@@ -23,8 +23,8 @@ type message struct {
 // decodeInput reads a record of the input topic. What parley- hop headers it
 // arrives with are its sender's: they are kept and mean nothing (rule M2).
 func decodeInput(rec *streaming.Record) (*message, *lane.Copy) {
-	m := &message{rec: *rec}
-	m.bad = schemas.ReadEnvelope(&m.env, &m.rec)
+	m := &message{rec: rec}
+	m.bad = schemas.ReadEnvelope(&m.env, m.rec)
 	return m, m.asCopy(&m.copy, lane.Input, rec.Offset)
 }
 
@@ -33,7 +33,7 @@ func decodeInput(rec *streaming.Record) (*message, *lane.Copy) {
 // dead-lettered as contract.
 func decodeHop(rec streaming.Record, tier lane.Log) (*message, *lane.Copy) {
 	original, hop, ok, err := schemas.SplitHop(rec.Headers)
-	m := &message{rec: rec, hop: &hop}
+	m := &message{rec: &rec, hop: &hop}
 	if !ok || err != nil {
 		hop.Origin = place(&rec)
 		m.bad = &schemas.ContractError{Header: "parley-attempt", Problem: "a record in a retry topic without valid hop data"}
@@ -42,7 +42,7 @@ func decodeHop(rec streaming.Record, tier lane.Log) (*message, *lane.Copy) {
 		return m, c
 	}
 	m.rec.Headers = original
-	m.bad = schemas.ReadEnvelope(&m.env, &m.rec)
+	m.bad = schemas.ReadEnvelope(&m.env, m.rec)
 	return m, m.asCopy(new(lane.Copy), tier, rec.Offset)
 }
 
@@ -70,7 +70,7 @@ func (m *message) asCopy(c *lane.Copy, log lane.Log, offset int64) *lane.Copy {
 // origin is the place of the message's record in its input topic.
 func (m *message) origin() streaming.Origin {
 	if m.hop == nil {
-		return place(&m.rec)
+		return place(m.rec)
 	}
 	return m.hop.Origin
 }

@@ -14,7 +14,6 @@ import (
 // attempt is one attempt of a message, with what it needs and what it comes to,
 // in one piece.
 type attempt struct {
-	l      *Lane
 	c      *lane.Copy
 	m      *message
 	number int
@@ -49,7 +48,11 @@ func (l *Lane) handle(ctx context.Context, a *attempt) {
 	}
 	handler := l.cfg.Handlers[m.env.Type]
 	payload := handler.New()
-	if err := l.cfg.Codec.Decode(ctx, m.rec.Value, payload, m.env.Type); err != nil {
+	into := payload
+	if t, ok := payload.(streaming.Target); ok {
+		into = t.Target()
+	}
+	if err := l.cfg.Codec.Decode(ctx, m.rec.Value, into, m.env.Type); err != nil {
 		if reason, ok := schemas.ErrorReason(err); ok {
 			a.err = streaming.DeadLetter(reason, err)
 		} else {

@@ -219,7 +219,7 @@ func (l *Lane) run(c *lane.Copy, m *message) {
 // launch gives a message to a runner.
 func (l *Lane) launch(c *lane.Copy, m *message) {
 	l.running++
-	l.runners.start(&attempt{l: l, c: c, m: m, number: c.Attempts + 1, permit: l.turn.use(l.now)})
+	l.runners.start(&attempt{c: c, m: m, number: c.Attempts + 1, permit: l.turn.use(l.now)})
 }
 
 // runAttempt runs a handler, on a runner's goroutine.
