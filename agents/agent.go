@@ -34,6 +34,10 @@ type Config struct {
 	// (KIP-848, Kafka 4.0 or later), with which the brokers set the session timeout.
 	GroupProtocol kafka.GroupProtocol
 
+	// MaxBytes bounds the unsettled records in the memory of an instance, over all
+	// its partitions. Default: 64 MiB.
+	MaxBytes int
+
 	// Limits are of each instance: handlers at once, requests and tokens per
 	// minute. Default: none.
 	Limits streaming.Limits

@@ -1,6 +1,10 @@
 package streaming
 
-import "time"
+import (
+	"bytes"
+	"strings"
+	"time"
+)
 
 // Header is one Kafka record header. A record may carry a key twice; readers
 // take the first.
@@ -29,6 +33,16 @@ func (r *Record) Header(key string) ([]byte, bool) {
 		}
 	}
 	return nil, false
+}
+
+// Clone returns a copy that shares no memory with the record.
+func (r *Record) Clone() Record {
+	c := *r
+	c.Key, c.Value, c.Headers = bytes.Clone(r.Key), bytes.Clone(r.Value), make([]Header, len(r.Headers))
+	for i, h := range r.Headers {
+		c.Headers[i] = Header{Key: strings.Clone(h.Key), Value: bytes.Clone(h.Value)}
+	}
+	return c
 }
 
 // Size returns the bytes of key, value and headers.

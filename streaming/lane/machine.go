@@ -42,6 +42,7 @@ type Copy struct {
 	state     state
 	Wait      Log
 	Payload   any // the driver's; nil while the value is not in memory
+	Size      int // bytes of the payload
 
 	queue *queue // of its key; nil while it has no place there
 	twin  *Copy  // the next live copy of its message; nil: there is none
@@ -112,7 +113,8 @@ type Machine struct {
 	new    fifo[*Copy] // scheduled copies to look at
 	opened bool
 	count  int
-	inHand int // values in memory for copies in tiers
+	inHand int                        // values in memory for copies in tiers
+	bytes  struct{ input, tiers int } // of payloads in memory
 }
 
 // New returns a closed machine with that many retry tiers. Recall what the
@@ -278,20 +280,32 @@ func (m *Machine) Waiting() (n int, unread bool) {
 // Held is the number of values in memory for copies in tiers.
 func (m *Machine) Held() int { return m.inHand }
 
+// Bytes is the size of the payloads in memory: of input copies, and of copies in
+// tiers.
+func (m *Machine) Bytes() (input, tiers int) { return m.bytes.input, m.bytes.tiers }
+
 func (m *Machine) take(c *Copy, payload any) {
-	if c.Payload == nil && payload != nil && c.Log != Input {
-		m.inHand++
-	}
-	if c.Payload == nil {
+	if c.Payload == nil && payload != nil {
 		c.Payload = payload
+		m.weigh(c, 1)
 	}
+}
+
+// weigh counts a copy's payload in (1) or out (-1).
+func (m *Machine) weigh(c *Copy, by int) {
+	if c.Log == Input {
+		m.bytes.input += by * c.Size
+		return
+	}
+	m.inHand += by
+	m.bytes.tiers += by * c.Size
 }
 
 func (m *Machine) add(c *Copy) {
 	m.logs[c.Log].add(c)
 	m.count++
-	if c.Log != Input && c.Payload != nil {
-		m.inHand++
+	if c.Payload != nil {
+		m.weigh(c, 1)
 	}
 	m.meet(c)
 	if c.Scheduled {
@@ -322,8 +336,8 @@ func (m *Machine) end(c *Copy) {
 	m.free(c)
 	c.state = ended
 	m.count--
-	if c.Log != Input && c.Payload != nil {
-		m.inHand--
+	if c.Payload != nil {
+		m.weigh(c, -1)
 	}
 	m.logs[c.Log].settled(c)
 	m.part(c)

@@ -17,7 +17,8 @@ type message struct {
 	bad  error          // the envelope breaks the contract: what is wrong with it
 	copy lane.Copy      // of an input record. In a tier it stands alone, as it outlives its value in memory
 
-	acked bool // its sender knows that it has arrived
+	acked  bool // its sender knows that it has arrived
+	loaded bool // its value was read again, on the lane's account of loads
 }
 
 // decodeInput reads a record of the input topic. What parley- hop headers it
@@ -48,7 +49,7 @@ func decodeHop(rec streaming.Record, tier lane.Log) (*message, *lane.Copy) {
 
 // asCopy fills c with what the state machine has to know of the message.
 func (m *message) asCopy(c *lane.Copy, log lane.Log, offset int64) *lane.Copy {
-	c.Log, c.Offset, c.ID, c.Payload = log, offset, m.id(), m
+	c.Log, c.Offset, c.ID, c.Payload, c.Size = log, offset, m.id(), m, m.rec.Size()
 	if m.rec.Key != nil {
 		c.Key = "k" + string(m.rec.Key)
 		m.key = c.Key[1:]

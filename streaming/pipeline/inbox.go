@@ -42,8 +42,9 @@ func (f ackedFunc) acked(offset int64, err error) { f(offset, err) }
 
 // offer is records that were read from a log.
 type offer struct {
-	log  lane.Log
-	recs []streaming.Record
+	log   lane.Log
+	recs  []streaming.Record
+	bytes int
 }
 
 func (h *happened) isEmpty() bool {

@@ -32,6 +32,11 @@ type instance struct {
 	most    int // handlers at once
 
 	written map[string][]*streaming.Record // by topic
+	room    []int                          // by lane: how often it took records again
+	reading int
+	read    int // at once, at most
+	bytes   int
+	held    int // bytes in memory, at most
 }
 
 // Append implements pipeline.Appender.
@@ -59,6 +64,7 @@ func newInstance(t *testing.T, lanes int, handle func(context.Context, *streamin
 		t: t, codec: schemas.NewCodec(schemas.NewMemoryRegistry()), handle: handle, begin: time.Now(),
 		written: make(map[string][]*streaming.Record),
 	}
+	x.room = make([]int, lanes)
 	clock := streaming.SystemClock{}
 	breaker := &pipeline.Breaker{Closed: func() {
 		for _, l := range x.lanes {
@@ -70,11 +76,16 @@ func newInstance(t *testing.T, lanes int, handle func(context.Context, *streamin
 			Agent: "a", Group: "a", Namespace: "parley", Topic: "in", Partition: int32(i), Inbox: true, Tiers: []string{"tier"},
 			DeadLetterTopic: "dead", LedgerTopic: "ledger", Handlers: map[string]streaming.Handler{"agent.error": onLane{x, i}},
 			Policy:   retry.Policy{Tiers: []time.Duration{time.Second}, Attempts: 3},
-			Parallel: 16, MaxPending: 10000, MaxHeld: 10, MaxWaiting: 1000, Codec: x.codec, Log: x, Loader: nowhere{},
+			Parallel: 16, MaxPending: 10000, MaxHeld: 10, MaxWaiting: 1000, Codec: x.codec, Log: x, Loader: x,
 			Breaker: breaker, Gate: new(pipeline.Gate),
-			Clock: clock, Observer: pipeline.Unobserved{}, Logger: slog.New(slog.DiscardHandler),
-			Trace:  func(p, s string) (string, string) { return p, s },
-			OnRoom: func() {}, OnStop: func() {}, OnFail: func(err error) { t.Error(err) },
+			Clock: clock, Observer: bytesObserver{x: x}, Logger: slog.New(slog.DiscardHandler),
+			Trace: func(p, s string) (string, string) { return p, s },
+			OnRoom: func() {
+				x.mu.Lock()
+				defer x.mu.Unlock()
+				x.room[i]++
+			},
+			OnStop: func() {}, OnFail: func(err error) { t.Error(err) },
 			Facts: ledger.NewWindow(time.Hour, 10000, clock.Now),
 		}
 		change(&cfg)
@@ -83,6 +94,34 @@ func newInstance(t *testing.T, lanes int, handle func(context.Context, *streamin
 		x.lanes = append(x.lanes, l)
 	}
 	return x
+}
+
+// Load implements pipeline.Loader.
+func (x *instance) Load(_ context.Context, topic string, _ int32, offset int64) (streaming.Record, error) {
+	x.mu.Lock()
+	x.reading++
+	x.read = max(x.read, x.reading)
+	x.mu.Unlock()
+	time.Sleep(10 * time.Millisecond)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.reading--
+	rec := x.written[topic][offset].Clone()
+	rec.Offset = offset
+	return rec, nil
+}
+
+// bytesObserver watches the memory.
+type bytesObserver struct {
+	pipeline.Unobserved
+	x *instance
+}
+
+func (o bytesObserver) InFlightBytes(delta int) {
+	o.x.mu.Lock()
+	defer o.x.mu.Unlock()
+	o.x.bytes += delta
+	o.x.held = max(o.x.held, o.x.bytes)
 }
 
 // onLane is the handler of one lane.

@@ -35,6 +35,7 @@ type Config struct {
 	Gate           *Gate         // shared by the lanes of a worker
 	Alone          *Alone        // shared by the lanes of a worker
 	Limiter        *Limiter      // shared by the lanes of a worker
+	Memory         *Memory       // shared by the lanes of a worker
 	MaxPending     int           // unsettled input records at which Offer says full
 	MaxHeld        int           // values kept in memory for copies that wait in tiers
 	MaxWaiting     int           // copies that wait in tiers at which the input topic pauses; 0: no bound
@@ -83,12 +84,14 @@ type Lane struct {
 	active atomic.Bool // it starts handlers or has some running
 	inbox  inbox
 
-	mu      sync.Mutex
-	state   Positions // published
-	queued  int       // input records offered, not yet read by the machine
-	full    bool
-	crowded bool // as many copies wait in tiers as the index holds
-	lost    bool // owned no more: nothing may be sent
+	mu          sync.Mutex
+	state       Positions // published
+	queued      int       // input records offered, not yet read by the machine
+	bytes       int       // of unsettled input records, published
+	queuedBytes int
+	full        bool
+	crowded     bool // as many copies wait in tiers as the index holds
+	lost        bool // owned no more: nothing may be sent
 
 	// Only on the lane's goroutine.
 	running  int // handlers
@@ -100,6 +103,9 @@ type Lane struct {
 	marks    []streaming.Mark // room for those of a batch
 	now      time.Time        // of the loop's round
 	flushing bool
+	loads    loads
+	heard    int   // bytes read since they were last published
+	weighed  int   // bytes that the gauge knows of
 	turn     *turn // to start a handler, among the lanes that share a limiter
 	closing  bool
 	failure  error
@@ -144,14 +150,18 @@ func NewLane(ctx context.Context, cfg Config) *Lane {
 // never blocks. It reports whether the lane is full: what is offered all the
 // same is kept, and Config.OnRoom tells when there is room again.
 func (l *Lane) Offer(tier int, recs []streaming.Record) (full bool) {
-	l.mu.Lock()
+	bytes := 0
 	if tier == 0 {
+		bytes = weight(recs)
+		half := l.cfg.Memory.half()
+		l.mu.Lock()
 		l.queued += len(recs)
-		l.full = l.crowded || l.queued+l.state.Pending >= l.cfg.MaxPending
+		l.queuedBytes += bytes
+		l.full = l.crowded || l.queued+l.state.Pending >= l.cfg.MaxPending || l.queuedBytes+l.bytes >= half
 		full = l.full
+		l.mu.Unlock()
 	}
-	l.mu.Unlock()
-	l.inbox.put(func(h *happened) { h.offers = append(h.offers, offer{lane.Log(tier), recs}) })
+	l.inbox.put(func(h *happened) { h.offers = append(h.offers, offer{lane.Log(tier), recs, bytes}) })
 	return full
 }
 

@@ -23,6 +23,8 @@ func (l *Lane) loop() {
 	defer func() {
 		l.turn.rest(l.cfg.Clock.Now(), false)
 		l.cfg.Observer.InFlight(-l.machine.Unsettled(lane.Input))
+		l.cfg.Observer.InFlightBytes(-l.weighed)
+		l.cfg.Memory.join(-1)
 		l.cfg.Observer.LaneClosed(l.cfg.Partition)
 		l.active.Store(false)
 		l.cfg.Alone.leave(l)
@@ -93,6 +95,7 @@ func (l *Lane) hear(h *happened) {
 		for i := range o.recs {
 			l.read(o.log, &o.recs[i])
 		}
+		l.heard += o.bytes
 		if o.log == lane.Input {
 			l.cfg.Observer.Consumed(len(o.recs))
 			l.mu.Lock()
@@ -231,29 +234,6 @@ func (l *Lane) runAttempt(a *attempt) {
 	l.inbox.put(func(h *happened) { h.attempts = append(h.attempts, a) })
 }
 
-// loadPause is how long a value that cannot be read waits for the next try.
-const loadPause = time.Second
-
-// load fetches the value of a copy that was not kept in memory.
-func (l *Lane) load(c *lane.Copy) {
-	topic := l.logTopic(c.Log)
-	go func() {
-		rec, err := l.cfg.Loader.Load(l.ctx, topic, l.cfg.Partition, c.Offset)
-		l.post(func() {
-			if err == nil {
-				m, _ := decodeHop(rec, c.Log)
-				l.machine.Loaded(c, m)
-				return
-			}
-			if l.ctx.Err() == nil {
-				l.cfg.Logger.Warn("cannot read a waiting message again; trying on", "topic", topic,
-					"partition", l.cfg.Partition, "offset", c.Offset, "error", err)
-				l.machine.Later(c, l.cfg.Clock.Now().Add(loadPause))
-			}
-		})
-	}()
-}
-
 // append sends a record, if the lane is still owned; to is told on the lane's
 // goroutine. What is left of a lost lane is never reported back: nothing of it
 // is settled.
@@ -281,10 +261,14 @@ func (l *Lane) fail(err error) {
 
 func (l *Lane) cancelled() bool { return errors.Is(l.ctx.Err(), context.Canceled) }
 
-// ended keeps the gauges in step when a copy ends.
+// ended keeps the gauges and the room for values in step when a copy ends.
 func (l *Lane) ended(c *lane.Copy) {
 	if c.Log == lane.Input {
 		l.cfg.Observer.InFlight(-1)
+		return
+	}
+	if m, ok := c.Payload.(*message); ok && m.loaded {
+		l.unload(c)
 	}
 }
 
@@ -296,10 +280,14 @@ func (l *Lane) publish() {
 		Idle:    l.machine.Live() == 0 && l.running == 0 && len(l.answering) == 0 && l.appends == 0 && len(l.staged) == 0,
 	}
 	crowded := l.isCrowded()
+	bytes, half := l.weigh(), l.cfg.Memory.half()
 	l.mu.Lock()
 	l.state = p
+	l.bytes = bytes
+	l.queuedBytes -= l.heard
+	l.heard = 0
 	l.crowded = crowded
-	room := l.full && !crowded && l.queued+p.Pending <= l.cfg.MaxPending*3/4
+	room := l.full && !crowded && l.queued+p.Pending <= l.cfg.MaxPending*3/4 && l.queuedBytes+bytes <= half/4*3
 	if room {
 		l.full = false
 	}

@@ -35,6 +35,7 @@ type Observer interface {
 	Retrying(reason streaming.Reason)
 	DeadLettered(reason streaming.Reason)
 	InFlight(delta int)
+	InFlightBytes(delta int)
 	Lag(partition int32, d time.Duration)
 	LaneClosed(partition int32)
 	RetryLateness(d time.Duration)

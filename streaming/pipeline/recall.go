@@ -67,6 +67,7 @@ func (l *Lane) Open(epoch, input int64, tiers []int64) {
 	l.unmarked = nil
 	l.doubt = l.doubt.opened(l.cfg.Parallel)
 	l.cfg.Alone.join(l)
+	l.cfg.Memory.join(1)
 	l.publish()
 	go l.loop()
 }

@@ -34,8 +34,11 @@ func (l *Lane) order(c *lane.Copy) {
 
 // keeps reports whether the value of a copy in a tier is kept in memory.
 func (l *Lane) keeps(c *lane.Copy) bool {
-	if l.machine.Held() >= l.cfg.MaxHeld || l.cfg.Hold && int(c.Log) == len(l.cfg.Tiers) {
+	if l.cfg.Hold && int(c.Log) == len(l.cfg.Tiers) {
 		return false // who waits in the hold log may wait for long
+	}
+	if _, held := l.machine.Bytes(); l.machine.Held() >= l.cfg.MaxHeld || held+c.Size > l.cfg.Memory.half() {
+		return false
 	}
 	return c.Due.IsZero() || c.Due.Sub(l.cfg.Clock.Now()) < heldAhead
 }

@@ -137,10 +137,13 @@ func (l *Lane) move(c *lane.Copy, m *message, tier lane.Log, hop *streaming.Hop,
 	l.conclude(&conclusion{
 		recs: []*streaming.Record{m.copyRecord(l.logTopic(tier), hop)},
 		settled: func(offsets []int64, _ int64) {
-			rec := *m.rec // alone: it may wait long, and would keep its batch in memory
-			next := (&message{rec: &rec, env: m.env, hop: hop, bad: m.bad}).asCopy(new(lane.Copy), tier, offsets[0])
+			waiting := &message{rec: m.rec, env: m.env, hop: hop, bad: m.bad}
+			next := waiting.asCopy(new(lane.Copy), tier, offsets[0])
 			next.Key, next.Origin = c.Key, c.Origin
-			if !l.keeps(next) {
+			if l.keeps(next) {
+				rec := m.rec.Clone() // it may wait long, and would keep all that was fetched with it in memory
+				waiting.rec = &rec
+			} else {
 				next.Payload = nil
 			}
 			l.ended(c)

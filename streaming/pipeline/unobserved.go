@@ -44,6 +44,9 @@ func (Unobserved) DeadLettered(streaming.Reason) {}
 // InFlight implements Observer.
 func (Unobserved) InFlight(int) {}
 
+// InFlightBytes implements Observer.
+func (Unobserved) InFlightBytes(int) {}
+
 // Lag implements Observer.
 func (Unobserved) Lag(int32, time.Duration) {}
 

@@ -54,7 +54,7 @@ type Metrics struct {
 	retries, dead                   *prometheus.CounterVec
 	process, endToEnd, lateness     *prometheus.HistogramVec
 	answered, notKept               *prometheus.CounterVec
-	inFlight                        *prometheus.GaugeVec
+	inFlight, inFlightBytes         *prometheus.GaugeVec
 	lag                             *lagCollector
 	pressure                        pressure
 	window, windowLimit             *prometheus.GaugeVec
@@ -103,6 +103,10 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 			Name: "parley_in_flight",
 			Help: "Records taken in and not yet settled.",
 		}, input),
+		inFlightBytes: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "parley_in_flight_bytes",
+			Help: "Bytes in memory of records that are not settled, and of values that wait in retry topics.",
+		}, input),
 		lag: newLagCollector(time.Now),
 		window: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "parley_ledger_window_seconds",
@@ -119,7 +123,7 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 	var errs []error
 	for _, c := range append([]prometheus.Collector{
 		m.consumed, m.sent, m.process, m.endToEnd, m.lateness, m.redelivered, m.duplicate,
-		m.skipped, m.retries, m.dead, m.inFlight, m.lag, m.answered, m.notKept, m.window, m.windowLimit, m.outbox.sent, m.outbox.parked, m.outbox.oldest,
+		m.skipped, m.retries, m.dead, m.inFlight, m.inFlightBytes, m.lag, m.answered, m.notKept, m.window, m.windowLimit, m.outbox.sent, m.outbox.parked, m.outbox.oldest,
 	}, m.pressure.collectors()...) {
 		errs = append(errs, reg.Register(c))
 	}
@@ -214,22 +218,23 @@ func (a *Agent) Input(topic string) *Input {
 	}
 	m := a.m
 	i := &Input{
-		agent:       a,
-		topic:       topic,
-		consumed:    m.consumed.WithLabelValues(a.name, topic),
-		processed:   m.process.WithLabelValues(a.name, topic, ""),
-		endToEnd:    m.endToEnd.WithLabelValues(a.name, topic),
-		lateness:    m.lateness.WithLabelValues(a.name, topic),
-		redelivered: m.redelivered.WithLabelValues(a.name, topic),
-		duplicate:   m.duplicate.WithLabelValues(a.name, topic),
-		answered:    m.answered.WithLabelValues(a.name, topic),
-		notKept:     m.notKept.WithLabelValues(a.name, topic),
-		skipped:     m.skipped.WithLabelValues(a.name, topic),
-		inFlight:    m.inFlight.WithLabelValues(a.name, topic),
-		retries:     map[streaming.Reason]prometheus.Counter{},
-		dead:        map[streaming.Reason]prometheus.Counter{},
-		failed:      map[streaming.Reason]prometheus.Observer{},
-		lag:         m.lag.input(a.name, topic),
+		agent:         a,
+		topic:         topic,
+		consumed:      m.consumed.WithLabelValues(a.name, topic),
+		processed:     m.process.WithLabelValues(a.name, topic, ""),
+		endToEnd:      m.endToEnd.WithLabelValues(a.name, topic),
+		lateness:      m.lateness.WithLabelValues(a.name, topic),
+		redelivered:   m.redelivered.WithLabelValues(a.name, topic),
+		duplicate:     m.duplicate.WithLabelValues(a.name, topic),
+		answered:      m.answered.WithLabelValues(a.name, topic),
+		notKept:       m.notKept.WithLabelValues(a.name, topic),
+		skipped:       m.skipped.WithLabelValues(a.name, topic),
+		inFlight:      m.inFlight.WithLabelValues(a.name, topic),
+		inFlightBytes: m.inFlightBytes.WithLabelValues(a.name, topic),
+		retries:       map[streaming.Reason]prometheus.Counter{},
+		dead:          map[streaming.Reason]prometheus.Counter{},
+		failed:        map[streaming.Reason]prometheus.Observer{},
+		lag:           m.lag.input(a.name, topic),
 		window: &ledgerWindow{
 			effective: m.window.WithLabelValues(a.name, topic), configured: m.windowLimit.WithLabelValues(a.name, topic),
 			partitions: map[int32]time.Duration{},
@@ -259,7 +264,7 @@ type Input struct {
 
 	consumed, redelivered, duplicate, skipped prometheus.Counter
 	processed, endToEnd, lateness             prometheus.Observer
-	inFlight                                  prometheus.Gauge
+	inFlight, inFlightBytes                   prometheus.Gauge
 	answered, notKept                         prometheus.Counter
 	lag                                       *inputLag
 	window                                    *ledgerWindow
@@ -312,6 +317,9 @@ func (i *Input) DeadLettered(reason streaming.Reason) { i.dead[closed(reason)].I
 
 // InFlight adds delta to the records taken in and not yet settled.
 func (i *Input) InFlight(delta int) { i.inFlight.Add(float64(delta)) }
+
+// InFlightBytes adds delta to the bytes in memory of what is not settled.
+func (i *Input) InFlightBytes(delta int) { i.inFlightBytes.Add(float64(delta)) }
 
 // Lag says that the oldest unsettled record of a partition has age d now; zero
 // says that nothing is unsettled. The gauge is the maximum over the partitions,

@@ -28,6 +28,7 @@ var contract = map[string][]string{
 	"parley_retries_total":                     {"agent", "reason", "topic"},
 	"parley_dead_letters_total":                {"agent", "reason", "topic"},
 	"parley_in_flight":                         {"agent", "topic"},
+	"parley_in_flight_bytes":                   {"agent", "topic"},
 	"parley_consumer_lag_seconds":              {"agent", "topic"},
 	"parley_retry_lateness_seconds":            {"agent", "topic"},
 	"parley_answered_again_total":              {"agent", "topic"},
@@ -181,6 +182,8 @@ func TestInputMethods(t *testing.T) {
 	i.DeadLettered("free text")
 	i.InFlight(5)
 	i.InFlight(-2)
+	i.InFlightBytes(500)
+	i.InFlightBytes(-200)
 	i.RetryLateness(3 * time.Millisecond)
 
 	for _, c := range []struct {
@@ -203,6 +206,7 @@ func TestInputMethods(t *testing.T) {
 		{"parley_dead_letters_total", []string{"reason=panic"}, 1},
 		{"parley_dead_letters_total", []string{"reason=unknown"}, 1},
 		{"parley_in_flight", nil, 3},
+		{"parley_in_flight_bytes", nil, 300},
 		{"parley_retry_lateness_seconds", nil, 1},
 	} {
 		if got := value(t, reg, c.name, append(c.labels, "agent=notify")...); got != c.want {

@@ -48,6 +48,7 @@ type Config struct {
 	Parallel       int           // handlers at once per partition; default 16
 	MaxPending     int           // unsettled records per partition before fetching pauses; default 4096
 	MaxHeld        int           // waiting values in memory per partition; default 1024
+	MaxBytes       int           // of unsettled records in memory, over all partitions, before fetching pauses; default 64 MiB
 	MaxWaiting     int           // messages waiting in retry topics per partition before fetching pauses; default 100,000
 	HandlerTimeout time.Duration // after which a handler's context ends; default none
 	DrainTimeout   time.Duration // of a stop or a revoked partition; default 10 s
@@ -100,6 +101,7 @@ func (c Config) withDefaults() Config {
 	c.Parallel = or(c.Parallel, 16)
 	c.MaxPending = or(c.MaxPending, 4096)
 	c.MaxHeld = or(c.MaxHeld, 1024)
+	c.MaxBytes = or(c.MaxBytes, 64<<20)
 	c.MaxWaiting = or(c.MaxWaiting, 100_000)
 	c.DrainTimeout = or(c.DrainTimeout, 10*time.Second)
 	c.CommitInterval = or(c.CommitInterval, 200*time.Millisecond)
@@ -188,6 +190,7 @@ func (c Config) Validate() error {
 		{"Parallel", int64(c.Parallel)},
 		{"MaxPending", int64(c.MaxPending)},
 		{"MaxHeld", int64(c.MaxHeld)},
+		{"MaxBytes", int64(c.MaxBytes)},
 		{"MaxWaiting", int64(c.MaxWaiting)},
 		{"HandlerTimeout", int64(c.HandlerTimeout)},
 		{"DrainTimeout", int64(c.DrainTimeout)},

@@ -148,7 +148,7 @@ func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
 		Topic: tp.Topic, Partition: tp.Partition, Inbox: in.inbox,
 		Tiers: in.tiers, DeadLetterTopic: in.dead, LedgerTopic: in.ledger,
 		Handlers: ls.w.handlers(in), Policy: cfg.Retry, Parallel: cfg.Parallel, HandlerTimeout: cfg.HandlerTimeout,
-		Breaker: ls.w.breaker, Gate: ls.w.gate, Alone: ls.w.alone, Limiter: ls.w.limiter,
+		Breaker: ls.w.breaker, Gate: ls.w.gate, Alone: ls.w.alone, Limiter: ls.w.limiter, Memory: ls.w.memory,
 		MaxPending: cfg.MaxPending, MaxHeld: cfg.MaxHeld,
 		MaxWaiting: cfg.MaxWaiting, Unordered: cfg.Unordered, Hold: cfg.Hold,
 		AnswerBytes: cfg.AnswerBytes, StepBytes: cfg.StepBytes, MessageStepBytes: cfg.MessageStepBytes, HeldStepBytes: cfg.HeldStepBytes,

@@ -24,6 +24,7 @@ type Worker struct {
 	breaker *pipeline.Breaker
 	gate    *pipeline.Gate
 	limiter *pipeline.Limiter
+	memory  *pipeline.Memory
 
 	// What an operator wants; on the goroutine of followControl.
 	wanted     schemas.Control
@@ -65,6 +66,7 @@ func New(cfg Config) (*Worker, error) {
 		w.inputs[in.topic] = in
 	}
 	w.limiter = pipeline.NewLimiter(w.cfg.Limits)
+	w.memory = pipeline.NewMemory(w.cfg.MaxBytes)
 	w.lanes = newLanes(w)
 	w.breaker.Closed = w.lanes.wake
 	return w, nil
