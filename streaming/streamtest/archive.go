@@ -36,12 +36,13 @@ func newArchive(log *kafka.Log, agents []*agent) *archive {
 // keep reads on until stop is closed. What is trimmed is older than a window.
 func (a *archive) keep(ctx context.Context, stop <-chan struct{}) error {
 	for len(a.ledgers) > 0 {
-		if err := a.catchUp(ctx); err != nil {
-			return err
-		}
+		err := a.catchUp(ctx) // a fault may hit it: then it is tried again
 		select {
 		case <-stop:
-			return a.catchUp(ctx)
+			if err = a.catchUp(ctx); err == nil || ctx.Err() != nil {
+				return err
+			}
+			time.Sleep(time.Second)
 		case <-ctx.Done():
 			return nil
 		case <-time.After(5 * time.Second):
@@ -65,11 +66,11 @@ func (a *archive) catchUp(ctx context.Context) error {
 			return fmt.Errorf("archive: %v was trimmed up to %d before it was read from %d", tp, starts[tp], a.next[tp])
 		}
 		ranges = append(ranges, kafka.Range{TopicPartition: tp, From: a.next[tp], To: end})
-		a.next[tp] = end
 	}
 	return a.Log.Scan(ctx, ranges, func(rec streaming.Record) {
 		tp := streaming.TopicPartition{Topic: rec.Topic, Partition: rec.Partition}
 		a.records[tp] = append(a.records[tp], rec)
+		a.next[tp] = rec.Offset + 1
 	})
 }
 

@@ -117,10 +117,11 @@ func (m *simulator) check(ctx context.Context, stuck string) error {
 		ended := m.checkEnds(ctx, a, l, byAgent[i])
 		m.checkOutputs(a, byAgent[i], ended, l.input[i], outputs)
 		m.checkRuns(a, byAgent[i], ended)
-		m.checkOrder(a, byAgent[i], l.input[i])
-		m.checkOutputOrder(a, byAgent[i], l.input[i], outputs)
+		m.checkOrder(a, byAgent[i], l.input[i], ended)
+		m.checkOutputOrder(a, byAgent[i], l.input[i], outputs, ended)
 		m.checkDelays(a, byAgent[i])
 		m.checkTimes(a, byAgent[i])
+		m.checkPauses(a, byAgent[i])
 		m.checkSteps(a)
 		m.checkCopies(a, l)
 	}
@@ -155,6 +156,7 @@ func (m *simulator) checkConservation(ctx context.Context, a *agent) error {
 // ends is what the companions of an agent say of its messages.
 type ends struct {
 	done map[msgID]bool
+	dead map[msgID]bool // it may have been redriven since
 }
 
 // checkEnds: a message has one end, and one that is done has been handled.
@@ -165,7 +167,7 @@ func (m *simulator) checkEnds(ctx context.Context, a *agent, l *log, runs []*run
 			handled[r.id] = true
 		}
 	}
-	e := ends{done: make(map[msgID]bool)}
+	e := ends{done: make(map[msgID]bool), dead: make(map[msgID]bool)}
 	for _, topic := range a.inputs() {
 		ledger := streaming.LedgerTopic(topic, a.cfg.Group)
 		done := make(map[streaming.MessageID]int)
@@ -214,14 +216,17 @@ func (m *simulator) checkEnds(ctx context.Context, a *agent, l *log, runs []*run
 			if n > 0 {
 				e.done[id] = true
 			}
+			if dead[id] > 0 {
+				e.dead[id] = true
+			}
 			switch {
 			case n > 0 && !handled[id]:
 				m.violation("effects: %s: %s is done, but no handler has succeeded", a.cfg.Agent, id)
 			case n > 1 && a.strict():
 				m.violation("effects: %s: %s is done %d times", a.cfg.Agent, id, n)
-			case n > 0 && dead[id] > 0 && a.strict():
+			case n > 0 && dead[id] > 0 && a.strict() && !a.redriven:
 				m.violation("effects: %s: %s is done and dead", a.cfg.Agent, id)
-			case dead[id] > 1 && a.strict():
+			case dead[id] > 1 && a.strict() && !a.redriven:
 				m.violation("effects: %s: %s is dead %d times", a.cfg.Agent, id, dead[id])
 			}
 		}
@@ -241,7 +246,7 @@ func (m *simulator) checkRuns(a *agent, runs []*run, e ends) {
 		if most := a.attempts(); r.attempt > most {
 			m.violation("attempts: %s: %s is attempt %d of %d", a.cfg.Agent, r.id, r.attempt, most)
 		}
-		if r.attempt < attempts[r.id] && !inMemory[r.id] {
+		if r.attempt < attempts[r.id] && !inMemory[r.id] && !e.redriven(a, r) {
 			m.violation("attempts: %s: %s has attempt %d after attempt %d", a.cfg.Agent, r.id, r.attempt, attempts[r.id])
 		}
 		if calm && r.attempt == attempts[r.id] && !again[r.id] {
@@ -250,14 +255,22 @@ func (m *simulator) checkRuns(a *agent, runs []*run, e ends) {
 		again[r.id] = r.again
 		attempts[r.id] = max(attempts[r.id], r.attempt)
 		inMemory[r.id] = inMemory[r.id] || r.inMemory
+		known := m.history.marked
+		if e.redriven(a, r) {
+			known = m.history.dones
+		}
 		for _, topic := range a.inputs() {
-			at, marked := m.history.marked[msgHash{streaming.LedgerTopic(topic, a.cfg.Group), streaming.HashID(r.id.source, r.id.id)}]
+			at, marked := known[msgHash{streaming.LedgerTopic(topic, a.cfg.Group), streaming.HashID(r.id.source, r.id.id)}]
 			if marked && r.start.After(at) && !a.cfg.ExactlyOnce {
 				m.violation("effects: %s: %s is handled %s after its mark", a.cfg.Agent, r.id, r.start.Sub(at))
 			}
 		}
 	}
 }
+
+// redriven reports whether a run may be one after a redrive: attempts start anew,
+// and the message comes after those of its key that have passed it.
+func (e ends) redriven(a *agent, r *run) bool { return a.redriven && e.dead[r.id] }
 
 // attempts is how often the policy lets a message be tried at most.
 func (a *agent) attempts() int {
@@ -271,7 +284,7 @@ func (a *agent) attempts() int {
 // checkOrder: the messages of a key are started in the order of their origins. A
 // scheduled one may be passed until it is due, whenever that is where a clock has
 // jumped.
-func (m *simulator) checkOrder(a *agent, runs []*run, input map[keyed]place) {
+func (m *simulator) checkOrder(a *agent, runs []*run, input map[keyed]place, e ends) {
 	if a.takeover || a.cfg.Unordered {
 		return
 	}
@@ -289,8 +302,10 @@ func (m *simulator) checkOrder(a *agent, runs []*run, input map[keyed]place) {
 		}
 		k := lane{at.topic, at.partition, r.key}
 		before := last[k]
-		if r.key == "" || before == nil {
-			last[k] = r // without a key there is no order
+		if r.key == "" || before == nil || e.redriven(a, r) {
+			if !e.redriven(a, r) {
+				last[k] = r // without a key there is no order
+			}
 			continue
 		}
 		if from := input[keyed{before.id, before.key}]; from.offset > at.offset {

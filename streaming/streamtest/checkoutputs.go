@@ -91,7 +91,7 @@ func (m *simulator) checkOutputs(a *agent, runs []*run, e ends, input map[keyed]
 }
 
 // checkOutputOrder: outputs that keep the key of their cause stand in its order.
-func (m *simulator) checkOutputOrder(a *agent, runs []*run, input map[keyed]place, outputs map[msgID]*output) {
+func (m *simulator) checkOutputOrder(a *agent, runs []*run, input map[keyed]place, outputs map[msgID]*output, e ends) {
 	if !a.strict() || a.cfg.Unordered {
 		return
 	}
@@ -104,7 +104,7 @@ func (m *simulator) checkOutputOrder(a *agent, runs []*run, input map[keyed]plac
 	for _, r := range runs {
 		for i := range r.outputs {
 			o := outputs[a.derived(r, i)]
-			if o == nil || i > 0 || o.key != r.key || r.key == "" || !r.due.IsZero() {
+			if o == nil || i > 0 || o.key != r.key || r.key == "" || !r.due.IsZero() || e.redriven(a, r) {
 				continue
 			}
 			from := input[keyed{r.id, r.key}]

@@ -28,13 +28,15 @@ const (
 	FaultJoin      Fault = "join"              // one more worker joins
 	FaultLeave     Fault = "leave"             // a worker drains and leaves, and comes back
 	FaultClock     Fault = "clock"             // the clock of a worker jumps, up to a minute ahead or back
+	FaultPause     Fault = "pause"             // an operator pauses an agent, and resumes it
+	FaultRedrive   Fault = "redrive"           // the dead letters so far are given back, by a run that may be killed
 	FaultDuplicate Fault = "duplicate"         // an input message is sent again, perhaps under another key
 	FaultMalformed Fault = "malformed"         // an input record cannot be read
 )
 
 var allFaults = []Fault{
 	FaultError, FaultTimeout, FaultCut, FaultSlow, FaultPartition, FaultBroker, FaultDeaf, FaultMute, FaultZombie,
-	FaultGhost, FaultLeaders, FaultCoords, FaultJoin, FaultLeave, FaultClock, FaultDuplicate, FaultMalformed,
+	FaultGhost, FaultLeaders, FaultCoords, FaultJoin, FaultLeave, FaultClock, FaultPause, FaultRedrive, FaultDuplicate, FaultMalformed,
 }
 
 // Faults lists all.

@@ -46,8 +46,10 @@ type history struct {
 	mu     sync.Mutex
 	runs   []*run
 	marked map[msgHash]time.Time // by ledger place and message: when its mark was known to be written
+	dones  map[msgHash]time.Time // of those, the marks that say done
 	steps  map[stepID]*result
 	trace  []string
+	pauses []paused
 	said   []string       // violations that handlers have seen
 	hits   map[string]int // crash points and faults
 }
@@ -59,7 +61,8 @@ type msgHash struct {
 
 func newHistory() *history {
 	return &history{
-		begin: time.Now(), marked: make(map[msgHash]time.Time), steps: make(map[stepID]*result), hits: make(map[string]int),
+		begin: time.Now(), marked: make(map[msgHash]time.Time), dones: make(map[msgHash]time.Time),
+		steps: make(map[stepID]*result), hits: make(map[string]int),
 	}
 }
 
@@ -95,6 +98,9 @@ func (h *history) wrote(records []written) {
 			}
 			if _, known := h.marked[msgHash{w.topic, m.ID}]; !known {
 				h.marked[msgHash{w.topic, m.ID}] = time.Now()
+			}
+			if _, known := h.dones[msgHash{w.topic, m.ID}]; !known && m.Kind == streaming.MarkDone {
+				h.dones[msgHash{w.topic, m.ID}] = time.Now()
 			}
 		}
 	}

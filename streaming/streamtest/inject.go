@@ -51,6 +51,12 @@ func (m *simulator) happen(t trouble, s *slot) {
 	case FaultJoin:
 		m.join(t, s)
 		return
+	case FaultPause:
+		m.pause(s.agent, t.last)
+		return
+	case FaultRedrive:
+		m.redrive(s.agent, t.at)
+		return
 	case FaultLeaders, FaultCoords:
 		m.elect(t)
 		return

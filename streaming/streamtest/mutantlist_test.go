@@ -19,6 +19,7 @@ const (
 	pipelineSteps    = "streaming/pipeline/steps.go"
 	pipelineDecode   = "streaming/pipeline/decode.go"
 	pipelineDoubt    = "streaming/pipeline/doubt.go"
+	workerControl    = "streaming/worker/control.go"
 	workerCommit     = "streaming/worker/commit.go"
 )
 
@@ -154,5 +155,8 @@ var mutants = []mutant{
 	}}},
 	{"outputs are sent again under the retry's attempt", []patch{{
 		pipelineCaused, "schemas.DerivedID(m.env.Source, m.env.ID, l.cfg.Group, position)", "schemas.DerivedID(m.env.Source, m.env.ID, l.cfg.Group, position+m.hop.Attempt)",
+	}}},
+	{"a pause is not obeyed", []patch{{
+		workerControl, "	if w.controlled {\n", "	if w.controlled && !c.Paused {\n",
 	}}},
 }

@@ -126,8 +126,13 @@ func newPlan(seed uint64, slots int, faults []Fault, length time.Duration, exact
 			p.troubles = append(p.troubles, p.drawTrouble(r, drawn[r.IntN(len(drawn))], r.IntN(slots)))
 		}
 	}
+	if slices.Contains(faults, FaultTimeout) {
+		for range r.IntN(3) {
+			p.troubles = append(p.troubles, p.drawTrouble(r, FaultTimeout, r.IntN(slots)))
+		}
+	}
 	if slices.Contains(faults, FaultError) {
-		for range 1 + r.IntN(5) {
+		for range 2 + r.IntN(5) {
 			p.troubles = append(p.troubles, p.drawTrouble(r, FaultError, r.IntN(slots)))
 		}
 	}
@@ -136,17 +141,25 @@ func newPlan(seed uint64, slots int, faults []Fault, length time.Duration, exact
 
 func (p *plan) drawCrashes(r *rand.Rand, slots int) {
 	possible := stepsOf(p.exactlyOnce)
-	for range 2 + r.IntN(5) {
+	for range 3 + r.IntN(5) {
 		c := crash{step: possible[r.IntN(len(possible))], after: r.IntN(2) == 0}
 		slot := r.IntN(slots)
 		first := false
 		switch c.step {
 		case StepCheckpoint, StepTrim:
 			c.nth, first = 1, true // only the first process lives long enough
-		case StepClaim, StepRelease:
+		case StepClaim:
 			c.nth = 1
-		case StepBegun:
-			c.nth = 1 + r.IntN(3)
+		case StepRelease: // where it leaves
+			c.nth, first = 1, true
+			p.troubles = append(p.troubles, p.drawTrouble(r, FaultLeave, slot))
+		case StepBegun: // where it takes over from one that has crashed
+			c.nth, first = 1, true
+			if other := (slot + 1) % slots; len(p.crashes[other]) == 0 {
+				p.crashes[other] = []crash{{step: StepMark, after: true, nth: 1 + r.IntN(10)}}
+			}
+		case StepResult:
+			c.nth = 1 + r.IntN(5)
 		case StepRebuild:
 			c.nth = 1 + r.IntN(8)
 		case StepDead, StepRetry:
@@ -170,7 +183,7 @@ func (p *plan) drawTrouble(r *rand.Rand, f Fault, slot int) trouble {
 	switch f {
 	case FaultError:
 		t.kind = r.IntN(len(brokerErrors))
-		if p.exactlyOnce && r.IntN(2) == 0 {
+		if p.exactlyOnce && r.IntN(3) > 0 {
 			t.kind = len(brokerErrors) + r.IntN(len(transactionErrors))
 		}
 	case FaultTimeout:
@@ -180,6 +193,8 @@ func (p *plan) drawTrouble(r *rand.Rand, f Fault, slot int) trouble {
 		t.last = time.Duration(500+r.IntN(3000)) * time.Millisecond
 	case FaultZombie, FaultGhost:
 		t.last = time.Duration(16+r.IntN(10)) * time.Second
+	case FaultPause:
+		t.last = time.Duration(3000+r.IntN(6000)) * time.Millisecond
 	case FaultSlow:
 		t.last = time.Duration(1+r.IntN(8)) * time.Second
 	case FaultLeave, FaultJoin:

@@ -176,6 +176,7 @@ type agent struct {
 	mu       sync.Mutex
 	takeover bool // a worker was cut off from partitions that others took over
 	skewed   bool // a worker's clock has jumped
+	redriven bool // dead letters were given back
 }
 
 const (

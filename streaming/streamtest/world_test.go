@@ -51,7 +51,7 @@ func draw(seed uint64) world {
 	one := func(in int) bool { return r.IntN(in) == 0 }
 	w := world{
 		seed: seed, exactlyOnce: seed%2 == 1, protocol: kafka.ProtocolClassic,
-		stream: one(4), steps: one(3), scheduled: one(3), expiring: one(4), acks: one(4), keyless: one(4), large: one(8),
+		stream: one(4), steps: one(2), scheduled: one(3), expiring: one(4), acks: one(4), keyless: one(4), large: one(8),
 		unordered: one(6), narrow: one(4), limited: one(8), timeouts: one(6), rules: one(4), unavailable: one(6), killer: one(8), trimming: one(12),
 		requests: one(4),
 	}
