@@ -122,6 +122,7 @@ func (m *simulator) check(ctx context.Context, stuck string) error {
 		m.checkDelays(a, byAgent[i])
 		m.checkTimes(a, byAgent[i])
 		m.checkPauses(a, byAgent[i])
+		m.checkHolds(a, byAgent[i], l.input[i])
 		m.checkSteps(a)
 		m.checkCopies(a, l)
 	}
@@ -302,8 +303,9 @@ func (m *simulator) checkOrder(a *agent, runs []*run, input map[keyed]place, e e
 		}
 		k := lane{at.topic, at.partition, r.key}
 		before := last[k]
-		if r.key == "" || before == nil || e.redriven(a, r) {
-			if !e.redriven(a, r) {
+		passed := e.redriven(a, r) && !a.cfg.Hold
+		if r.key == "" || before == nil || passed {
+			if !passed {
 				last[k] = r // without a key there is no order
 			}
 			continue

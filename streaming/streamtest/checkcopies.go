@@ -16,6 +16,9 @@ func (m *simulator) checkCopies(a *agent, l *log) {
 		for _, d := range a.cfg.Retry.Tiers {
 			companions = append(companions, streaming.RetryTopic(topic, d, a.cfg.Group))
 		}
+		if a.cfg.Hold {
+			companions = append(companions, streaming.HoldTopic(topic, a.cfg.Group))
+		}
 		type at struct {
 			partition int32
 			offset    int64
@@ -29,8 +32,8 @@ func (m *simulator) checkCopies(a *agent, l *log) {
 			for i := range l.records[companion] {
 				rec := &l.records[companion][i]
 				headers, hop, ok, err := schemas.SplitHop(rec.Headers)
-				if !ok && a.redriven && companion == companions[0] {
-					continue // a note of the redrive's
+				if !ok && (a.redriven || a.cfg.Hold) && companion == companions[0] {
+					continue // a note of a redrive or a discard
 				}
 				if err != nil || !ok || hop.Origin.Topic != topic {
 					m.violation("copies: %s/%d offset %d has no hop data: %v", companion, rec.Partition, rec.Offset, err)

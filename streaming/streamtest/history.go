@@ -50,6 +50,7 @@ type history struct {
 	steps  map[stepID]*result
 	trace  []string
 	pauses []paused
+	letGo  time.Time      // when dead letters were discarded
 	said   []string       // violations that handlers have seen
 	hits   map[string]int // crash points and faults
 }

@@ -7,6 +7,7 @@ const (
 	pipelineCaused   = "streaming/pipeline/caused.go"
 	laneNext         = "streaming/lane/next.go"
 	laneOffsets      = "streaming/lane/offsets.go"
+	laneHold         = "streaming/lane/hold.go"
 	laneQueue        = "streaming/lane/queue.go"
 	workerRebuild    = "streaming/worker/rebuild.go"
 	workerTx         = "streaming/worker/transactions.go"
@@ -158,5 +159,8 @@ var mutants = []mutant{
 	}}},
 	{"a pause is not obeyed", []patch{{
 		workerControl, "	if w.controlled {\n", "	if w.controlled && !c.Paused {\n",
+	}}},
+	{"a dead letter does not hold its key", []patch{{
+		laneHold, "	m.Moved(c, letter)\n", "	_ = letter\n	m.end(c)\n",
 	}}},
 }

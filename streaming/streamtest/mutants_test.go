@@ -146,7 +146,7 @@ func (m mutant) build(t *testing.T) string {
 var violationLine = regexp.MustCompile(`seed (\d+): ((?:` + strings.Join(checkers, "|") + `): .*)`)
 
 // checkers are the words that violations begin with.
-var checkers = []string{"conservation", "effects", "attempts", "order", "delays", "outputs", "aborted reads", "stuck", "steps", "copies", "pauses", "payload"}
+var checkers = []string{"conservation", "effects", "attempts", "order", "delays", "outputs", "aborted reads", "stuck", "steps", "copies", "pauses", "holds", "payload"}
 
 // hunt runs seeds until a checker has something to say, and returns how many it
 // took and what was said.

@@ -16,7 +16,15 @@ import (
 // not in the end.
 func (m *simulator) settle(ctx context.Context) string {
 	begin := time.Now()
+	m.history.mu.Lock()
+	m.history.letGo = begin
+	m.history.mu.Unlock()
+	letGo := begin
 	for deadline, look := begin.Add(settleTimeout), begin.Add(time.Minute); ; time.Sleep(time.Second) {
+		if !time.Now().Before(letGo) {
+			m.letGo(ctx)
+			letGo = time.Now().Add(10 * time.Second)
+		}
 		if time.Now().After(look) {
 			m.unjam(ctx)
 			look = time.Now().Add(time.Minute)
@@ -108,6 +116,9 @@ func (a *agent) logs() []string {
 		all = append(all, topic)
 		for _, d := range a.cfg.Retry.Tiers {
 			all = append(all, streaming.RetryTopic(topic, d, a.cfg.Group))
+		}
+		if a.cfg.Hold {
+			all = append(all, streaming.HoldTopic(topic, a.cfg.Group))
 		}
 	}
 	return all

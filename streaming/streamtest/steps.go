@@ -22,7 +22,7 @@ const (
 	StepEffect     Step = "effect"     // what the handler does, before it returns
 	StepOutput     Step = "output"     // a message that a handler has sent
 	StepMark       Step = "mark"       // done or dead, in the ledger
-	StepRetry      Step = "retry"      // the next copy, in a retry topic
+	StepRetry      Step = "retry"      // the next copy, in a retry or hold topic
 	StepDead       Step = "dead"       // the dead letter
 	StepCommit     Step = "commit"     // offsets, in a transaction under exactly once
 	StepEnd        Step = "end"        // of a transaction
@@ -95,7 +95,7 @@ func (w *wire) produced(frame []byte) (taken []Step, marks []written) {
 		}
 		for _, p := range t.Partitions {
 			switch {
-			case strings.Contains(topic, ".retry-"):
+			case strings.Contains(topic, ".retry-"), strings.Contains(topic, ".hold."):
 				seen[StepRetry] = true
 			case strings.Contains(topic, ".dlq."):
 				seen[StepDead] = true

@@ -33,6 +33,7 @@ type world struct {
 	scheduled   bool // some messages are to be delivered later
 	expiring    bool // some expire
 	acks        bool // some want an ack
+	hold        bool // a dead letter holds its key, at the first agent
 	requests    bool // some are requests, and are answered
 	keyless     bool // some have no key
 	large       bool // some are large
@@ -53,7 +54,7 @@ func draw(seed uint64) world {
 		seed: seed, exactlyOnce: seed%2 == 1, protocol: kafka.ProtocolClassic,
 		stream: one(4), steps: one(2), scheduled: one(3), expiring: one(4), acks: one(4), keyless: one(4), large: one(8),
 		unordered: one(6), narrow: one(4), limited: one(8), timeouts: one(6), rules: one(4), unavailable: one(6), killer: one(8), trimming: one(12),
-		requests: one(4),
+		requests: one(4), hold: one(6),
 	}
 	if one(4) {
 		w.protocol = kafka.ProtocolConsumer
@@ -68,7 +69,7 @@ func (w world) features() []string {
 		"exactly once": w.exactlyOnce, "consumer protocol": w.protocol == kafka.ProtocolConsumer, "stream": w.stream, "steps": w.steps,
 		"scheduled": w.scheduled, "expiring": w.expiring, "acks": w.acks, "keyless": w.keyless, "large": w.large, "unordered": w.unordered,
 		"narrow": w.narrow, "limited": w.limited, "timeouts": w.timeouts, "rules": w.rules, "unavailable": w.unavailable, "killer": w.killer, "trimming": w.trimming,
-		"requests": w.requests,
+		"requests": w.requests, "hold": w.hold,
 	} {
 		if has {
 			some = append(some, "seeds with: "+what)
@@ -177,6 +178,7 @@ func (w world) config(name string, pass func(*agents.Message[schemas.ErrorReply]
 	if w.timeouts {
 		cfg.HandlerTimeout = 300 * time.Millisecond
 	}
+	cfg.Hold = w.hold && name == "first"
 	if name == "second" {
 		cfg.Unordered = w.unordered
 		if w.stream {
