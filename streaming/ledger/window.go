@@ -22,6 +22,7 @@ type Window struct {
 	now     func() time.Time
 	index   index
 	entries entries
+	added   int // since the last eviction
 	// cut is the latest time of an entry that was evicted for the size, in Unix
 	// milliseconds.
 	cut atomic.Int64
@@ -64,6 +65,7 @@ func (w *Window) SettleAt(id streaming.MessageID, f lane.Fact, at time.Time) {
 	}
 	known, slotAt, hash := w.find(&id)
 	if known == nil {
+		w.added++
 		w.index.add(hash, w.entries.push(e))
 		return
 	}
@@ -71,6 +73,7 @@ func (w *Window) SettleAt(id streaming.MessageID, f lane.Fact, at time.Time) {
 		return
 	}
 	e.answer = known.answer
+	w.added++
 	known.state |= stale
 	w.index.slots[slotAt] = slot(hash, w.entries.push(e))
 }
@@ -95,17 +98,22 @@ func (w *Window) Answer(id streaming.MessageID) (offset int64, ok bool) {
 // Len is the number of messages remembered.
 func (w *Window) Len() int { return w.index.used }
 
-// Evict forgets what is older than the window or beyond its size. What live
-// accepts is kept all the same: a message of which a copy still waits must meet
-// the fact that ends it, however long it waits. A lane calls it only when it is
-// open: until the copies in the tiers have been held against the facts, any of
-// them may still be needed.
-func (w *Window) Evict(live func(streaming.MessageID) bool) {
+// Evict forgets what is older than the window or beyond its size, except what
+// needed accepts: a message of which a copy waits, or whose record may be read
+// again, must meet the fact that ends it, however old that is. A lane calls it only
+// when it is open: until the copies in the tiers have been held against the facts,
+// any of them may still be needed.
+//
+// One call looks at twice as many entries as were added since the last one, and
+// a few: what is needed for long costs no more than what is forgotten.
+func (w *Window) Evict(needed func(id streaming.MessageID, origin int64) bool) {
 	limit := int64(math.MinInt64)
 	if w.Span > 0 {
 		limit = w.now().Add(-w.Span).UnixMilli()
 	}
-	for left := w.entries.len(); left > 0; left-- { // a kept one is looked at once
+	left := min(w.entries.len(), 2*w.added+evictAtLeast)
+	w.added = 0
+	for ; left > 0; left-- {
 		e := *w.entries.at(w.entries.first)
 		old := e.at < limit
 		if !old && (w.Size <= 0 || w.entries.len() <= w.Size) {
@@ -118,7 +126,7 @@ func (w *Window) Evict(live func(streaming.MessageID) bool) {
 		}
 		hash := w.index.hash(&e.id)
 		at, _ := w.index.find(hash, func(n uint32) bool { return n == number })
-		if live(e.id) {
+		if needed(e.id, e.origin) {
 			w.index.slots[at] = slot(hash, w.entries.push(e))
 			continue
 		}
@@ -127,6 +135,16 @@ func (w *Window) Evict(live func(streaming.MessageID) bool) {
 			w.cut.Store(e.at)
 		}
 	}
+}
+
+const evictAtLeast = 64
+
+// Over is the number of entries beyond the window's size: what is needed still.
+func (w *Window) Over() int {
+	if w.Size <= 0 {
+		return 0
+	}
+	return max(w.entries.len()-w.Size, 0)
 }
 
 // Since is the time from which on every settled message is remembered: the later

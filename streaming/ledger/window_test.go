@@ -3,6 +3,7 @@ package ledger
 import (
 	"encoding/binary"
 	"flag"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"testing"
@@ -36,6 +37,7 @@ type model struct {
 	size  int
 	now   *time.Time
 	order []remembered
+	added int
 }
 
 type remembered struct {
@@ -61,17 +63,20 @@ func (m *model) settle(id streaming.MessageID, f lane.Fact, at time.Time) {
 		}
 		r.stale = true
 	}
+	m.added++
 	m.order = append(m.order, remembered{id: id, fact: f, at: at})
 }
 
-func (m *model) evict(live func(streaming.MessageID) bool) {
-	for range len(m.order) {
+func (m *model) evict(live func(streaming.MessageID, int64) bool) {
+	left := min(len(m.order), 2*m.added+evictAtLeast)
+	m.added = 0
+	for range left {
 		r := m.order[0]
 		if !r.at.Before(m.now.Add(-m.span)) && len(m.order) <= m.size {
 			return
 		}
 		m.order = m.order[1:]
-		if !r.stale && live(r.id) {
+		if !r.stale && live(r.id, r.fact.Origin) {
 			m.order = append(m.order, r)
 		}
 	}
@@ -103,8 +108,9 @@ func TestWindowIsLikeItsModel(t *testing.T) {
 			case 0:
 				now = now.Add(time.Duration(r.IntN(20_000)) * time.Millisecond)
 			case 1:
-				w.Evict(func(id streaming.MessageID) bool { return alive[id] })
-				m.evict(func(id streaming.MessageID) bool { return alive[id] })
+				needed := func(id streaming.MessageID, origin int64) bool { return alive[id] || origin > math.MaxInt64/8*7 }
+				w.Evict(needed)
+				m.evict(needed)
 			case 2:
 				alive[x] = r.IntN(4) == 0
 			case 3, 4, 5, 6:
@@ -154,7 +160,7 @@ func TestAMillionMessagesTake64MiB(t *testing.T) {
 	}
 }
 
-func nobody(streaming.MessageID) bool { return false }
+func nobody(streaming.MessageID, int64) bool { return false }
 
 func liveHeap() uint64 {
 	runtime.GC()

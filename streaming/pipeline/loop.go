@@ -45,7 +45,7 @@ func (l *Lane) loop() {
 		l.yield()
 		l.flush()
 		l.rest()
-		l.cfg.Facts.Evict(l.machine.Waits)
+		l.cfg.Facts.Evict(l.needed)
 		l.publish()
 		if l.closing && l.drained() {
 			return
@@ -279,7 +279,7 @@ func (l *Lane) publish() {
 		Pending: l.machine.Unsettled(lane.Input) + len(l.answering),
 		Idle:    l.machine.Live() == 0 && l.running == 0 && len(l.answering) == 0 && l.appends == 0 && len(l.staged) == 0,
 	}
-	crowded := l.isCrowded()
+	crowded := l.isCrowded() || l.isOverfull()
 	bytes, half := l.weigh(), l.cfg.Memory.half()
 	l.mu.Lock()
 	l.state = p

@@ -22,7 +22,7 @@ const (
 // checkpoint is one that stands in the ledger.
 type checkpoint struct {
 	offset int64
-	at     time.Time
+	at     time.Time // no mark that stands before it is younger
 	ends   map[string]int64
 }
 
@@ -71,11 +71,10 @@ func (w *Worker) checkpoint(open []*owned) {
 		for i, tp := range o.logs() {
 			committed[tp.Topic] = o.committed[i]
 		}
-		at := w.cfg.Clock.Now()
 		o.lane.Checkpoint(committed, func(offset int64, ends map[string]int64) {
 			w.committing.Lock()
 			defer w.committing.Unlock()
-			o.checkpoints = append(o.checkpoints, checkpoint{offset: offset, at: at, ends: ends})
+			o.checkpoints = append(o.checkpoints, checkpoint{offset: offset, at: w.cfg.Clock.Now(), ends: ends})
 		})
 	}
 }
