@@ -59,7 +59,7 @@ func (a *agent) judge(ctx context.Context, r *run, err error) {
 		return
 	case errors.Is(cause, streaming.ErrHandlerTimeout):
 		err = errors.Join(cause, err)
-	case cause != nil && (r.expiry.IsZero() || r.ended.Before(r.expiry)): // ended by the worker
+	case errors.Is(cause, context.Canceled): // by the worker; a deadline is the message's own
 		r.again = true
 		return
 	}
