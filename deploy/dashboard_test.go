@@ -192,7 +192,8 @@ func TestDashboardCoversTheMetrics(t *testing.T) {
 		"messaging_process_duration_seconds_bucket", "parley_end_to_end_latency_seconds_bucket",
 		"parley_redeliveries_total", "parley_retries_total", "parley_dead_letters_total",
 		"parley_duplicates_total", "parley_skipped_total", "parley_consumer_lag_seconds",
-		"parley_in_flight", "parley_retry_lateness_seconds_bucket",
+		"parley_in_flight", "parley_retry_lateness_seconds_bucket", "parley_in_flight_bytes",
+		"parley_paused", "parley_breaker_open", "parley_limited_seconds_total",
 	} {
 		if !shown[name] {
 			t.Errorf("no panel shows %s", name)
@@ -216,6 +217,7 @@ func simulated(t *testing.T, busy bool) []scrape {
 	for _, name := range names {
 		m.Agent(name).Sent("parley.inbox.dispatch", 0)
 		m.Agent(name).Input("parley.inbox." + name)
+		m.Agent(name).Instance()
 	}
 	var out []scrape
 	at := time.Unix(1_700_000_000, 0)
@@ -251,6 +253,11 @@ func simulated(t *testing.T, busy bool) []scrape {
 				i.EndToEnd(d)
 			}
 			i.InFlight(1)
+			i.InFlightBytes(1000)
+			held := m.Agent(name).Instance()
+			held.Paused(true)
+			held.BreakerOpen(true)
+			held.Limited(streaming.LimitTokens, time.Second)
 			i.Lag(0, time.Second)
 		}
 	}

@@ -228,6 +228,40 @@ var ruleCases = []struct {
 	},
 
 	{
+		"ParleyBreakerOpen", "one of two instances",
+		[]string{
+			`parley_breaker_open{agent="a",instance="1"} 0 1x10`,
+			`parley_breaker_open{agent="a",instance="2"} 0x11`,
+		},
+		7 * time.Minute, 1, `{agent="a", alertname="ParleyBreakerOpen", severity="warning"}`,
+	},
+	{
+		"ParleyBreakerOpen", "for a moment",
+		[]string{`parley_breaker_open{agent="a"} 0 1 1 1 0 0 0 0 0 0 0`},
+		10 * time.Minute, 0, "",
+	},
+	{
+		"ParleyPaused", "forgotten",
+		[]string{`parley_paused{agent="a"} 1x70`},
+		61 * time.Minute, 1, `{agent="a", alertname="ParleyPaused", severity="warning"}`,
+	},
+	{
+		"ParleyPaused", "for half an hour",
+		[]string{`parley_paused{agent="a"} 1x30 0x60`},
+		80 * time.Minute, 0, "",
+	},
+	{
+		"ParleyControlSkipped", "one",
+		[]string{`parley_control_skipped_total{agent="a"} 0 0 1 1`},
+		3 * time.Minute, 1, `{agent="a", alertname="ParleyControlSkipped", severity="warning"}`,
+	},
+	{
+		"ParleyControlSkipped", "only old ones",
+		[]string{`parley_control_skipped_total{agent="a"} 4x20`},
+		20 * time.Minute, 0, "",
+	},
+
+	{
 		"ParleyOutboxStuck", "no broker",
 		[]string{`parley_outbox_oldest_seconds{outbox="shop"} 0+60x10`},
 		5 * time.Minute, 1, `{alertname="ParleyOutboxStuck", outbox="shop", severity="critical"}`,
