@@ -21,7 +21,8 @@ func (m *Machine) DeadHeld(c, letter *Copy) {
 }
 
 // Release tells that the dead letter at that offset is let go: it holds its key
-// no longer. It returns its copy, or nil if it holds none.
+// no longer, and neither do older ones of its message, as a crash or a takeover
+// may have left. It returns its copy, or nil if it holds none.
 func (m *Machine) Release(offset int64) *Copy {
 	if m.dead == Input {
 		return nil
@@ -29,6 +30,15 @@ func (m *Machine) Release(offset int64) *Copy {
 	c, _ := m.logs[m.dead].find(offset)
 	if c == nil {
 		return nil
+	}
+	var older []*Copy
+	for t := c.twin; t != nil && t != c; t = t.twin {
+		if t.Log == m.dead && t.Moves <= c.Moves {
+			older = append(older, t)
+		}
+	}
+	for _, t := range older {
+		m.end(t)
 	}
 	m.end(c)
 	return c

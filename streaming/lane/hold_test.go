@@ -145,3 +145,21 @@ func TestADeadLetterMayBeReadBeforeItsMarkIsAcknowledged(t *testing.T) {
 		t.Errorf("%d dead letters hold the key", b.m.Unsettled(deadLog))
 	}
 }
+
+// A takeover may leave two dead letters of one message: a discard names the later
+// one, and neither holds the key any more.
+func TestADiscardLetsAllLettersOfAMessageGo(t *testing.T) {
+	b, x, y := held(t)
+	twice := *x
+	letter := &lane.Copy{Log: deadLog, Offset: x.Offset + 5, Key: twice.Key, ID: twice.ID, Origin: twice.Origin, Moves: twice.Moves}
+	b.m.Read(letter)
+	b.want(lane.None, "")
+	if b.m.Release(letter.Offset) != letter {
+		t.Fatal("the dead letter is not known")
+	}
+	b.want(lane.Run, "y")
+	b.m.Done(y)
+	if b.m.Live() != 0 {
+		t.Errorf("%d live", b.m.Live())
+	}
+}

@@ -163,4 +163,7 @@ var mutants = []mutant{
 	{"a dead letter does not hold its key", []patch{{
 		laneHold, "	m.Moved(c, letter)\n", "	_ = letter\n	m.end(c)\n",
 	}}},
+	{"a retry is a second late", []patch{{
+		pipelineSettle, "Add(v.Delay)", "Add(v.Delay + time.Second)",
+	}}},
 }

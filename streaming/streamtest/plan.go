@@ -53,6 +53,7 @@ type trouble struct {
 type plan struct {
 	seed        uint64
 	length      time.Duration
+	agents      []int // by slot
 	exactlyOnce bool
 	crashes     map[int][]crash // by slot, in the order in which its processes take them
 	troubles    []trouble
@@ -98,9 +99,10 @@ func (p plan) lasts() time.Duration {
 	return 0
 }
 
-// newPlan draws a schedule for that many workers.
-func newPlan(seed uint64, slots int, faults []Fault, length time.Duration, exactlyOnce bool) plan {
-	p := plan{seed: seed, length: length, exactlyOnce: exactlyOnce, crashes: make(map[int][]crash)}
+// newPlan draws a schedule for workers, each of that agent.
+func newPlan(seed uint64, agents []int, faults []Fault, length time.Duration, exactlyOnce bool) plan {
+	slots := len(agents)
+	p := plan{seed: seed, length: length, agents: agents, exactlyOnce: exactlyOnce, crashes: make(map[int][]crash)}
 	if len(faults) == 0 {
 		return p
 	}
@@ -108,7 +110,7 @@ func newPlan(seed uint64, slots int, faults []Fault, length time.Duration, exact
 	if r.IntN(12) == 0 {
 		return p // a calm seed
 	}
-	p.drawCrashes(r, slots)
+	p.drawCrashes(r)
 	var drawn []Fault
 	for _, f := range faults {
 		switch f {
@@ -139,8 +141,9 @@ func newPlan(seed uint64, slots int, faults []Fault, length time.Duration, exact
 	return p
 }
 
-func (p *plan) drawCrashes(r *rand.Rand, slots int) {
-	possible := stepsOf(p.exactlyOnce)
+func (p *plan) drawCrashes(r *rand.Rand) {
+	possible := append(slices.Clone(stepsOf(p.exactlyOnce)), StepBegun, StepBegun, StepBegun, StepResult) // which are met less often
+	slots := len(p.agents)
 	for range 3 + r.IntN(5) {
 		c := crash{step: possible[r.IntN(len(possible))], after: r.IntN(2) == 0}
 		slot := r.IntN(slots)
@@ -155,7 +158,7 @@ func (p *plan) drawCrashes(r *rand.Rand, slots int) {
 			p.troubles = append(p.troubles, p.drawTrouble(r, FaultLeave, slot))
 		case StepBegun: // where it takes over from one that has crashed
 			c.nth, first = 1, true
-			if other := (slot + 1) % slots; len(p.crashes[other]) == 0 {
+			if other := p.neighbour(slot); len(p.crashes[other]) == 0 {
 				p.crashes[other] = []crash{{step: StepMark, after: true, nth: 1 + r.IntN(10)}}
 			}
 		case StepResult:
@@ -173,6 +176,16 @@ func (p *plan) drawCrashes(r *rand.Rand, slots int) {
 			p.crashes[slot] = append(p.crashes[slot], c)
 		}
 	}
+}
+
+// neighbour is another slot of the same agent, if it has one.
+func (p *plan) neighbour(slot int) int {
+	for i := 1; i < len(p.agents); i++ {
+		if other := (slot + i) % len(p.agents); p.agents[other] == p.agents[slot] {
+			return other
+		}
+	}
+	return slot
 }
 
 func (p *plan) drawTrouble(r *rand.Rand, f Fault, slot int) trouble {

@@ -310,7 +310,11 @@ func (m *simulator) open() error {
 			return err
 		}
 	}
-	m.plan = newPlan(m.seed, len(m.slots), m.s.Faults, m.s.Length, exactlyOnce)
+	var of []int
+	for _, s := range m.slots {
+		of = append(of, s.agent.number)
+	}
+	m.plan = newPlan(m.seed, of, m.s.Faults, m.s.Length, exactlyOnce)
 	for i, s := range m.slots {
 		s.armed = m.plan.crashes[i]
 	}
