@@ -45,6 +45,7 @@ type world struct {
 
 	redrives int
 	discards int
+	carries  int
 	revived  map[int64]bool // origins of what was redriven: younger ones of the key may have gone before
 }
 
@@ -76,8 +77,8 @@ type owner struct {
 	m       *lane.Machine
 	read    []int64
 	running []*lane.Copy
-	moving  map[int64]bool  // origins whose next copy is not acknowledged
-	writes  []func() func() // durable step, then acknowledgement
+	moving  map[streaming.MessageID]bool // whose next copy is not acknowledged
+	writes  []func() func()              // durable step, then acknowledgement
 	acks    []func()
 }
 
@@ -114,7 +115,7 @@ func (w *world) start() {
 		m.RecallFact(d.id, lane.Fact{Moves: d.moves, Origin: d.origin})
 	}
 	w.noneAt = time.Time{}
-	w.o = &owner{m: m, moving: map[int64]bool{}, read: append([]int64(nil), w.committed...)}
+	w.o = &owner{m: m, moving: map[streaming.MessageID]bool{}, read: append([]int64(nil), w.committed...)}
 	m.Open(append([]int64(nil), w.committed...))
 }
 
@@ -207,6 +208,7 @@ func (w *world) step() {
 			w.redrive(w.rnd.IntN(len(w.dead)))
 		}
 		w.letGo()
+		w.carry()
 		if w.crashes > 0 && w.rnd.IntN(2) == 0 {
 			w.crashes--
 			w.say("crash")
@@ -231,6 +233,19 @@ func (w *world) redrive(i int) {
 	}
 	w.dead[i].redriven = true
 	w.dead[i].noted = w.rnd.IntN(4) > 0 // else it was killed before it could
+}
+
+// carry moves what waits in a tier to its end.
+func (w *world) carry() {
+	log := lane.Log(1 + w.rnd.IntN(len(w.tiers)))
+	for _, c := range w.o.m.Carry(log, int64(w.rnd.IntN(20)), w.rnd.IntN(3)) {
+		if w.carries++; w.carries > 20 || w.rnd.IntN(4) == 0 {
+			w.o.m.GiveBack(c) // its value cannot be read
+			continue
+		}
+		w.say("carry %s/%d of tier %d", name(c), c.Moves, log)
+		w.move(c, log, c.Attempts, c.Due)
+	}
 }
 
 // letGo discards a dead letter beside the owner, who reads the note, now or never.
@@ -315,7 +330,7 @@ func (w *world) checkScheduled(c *lane.Copy) {
 	}
 	for off, msg := range w.input[:min(c.Origin, w.noneRead)] {
 		older := &lane.Copy{ID: msg.id, Moves: 0}
-		if msg.at.IsZero() || msg.key != c.Key || msg.id == c.ID || msg.at.After(w.noneAt) || w.o.moving[int64(off)] || w.settled(older) {
+		if msg.at.IsZero() || msg.key != c.Key || msg.id == c.ID || msg.at.After(w.noneAt) || w.o.moving[msg.id] || w.settled(older) {
 			continue
 		}
 		w.fail("key %s: origin %d is started before %d, which was due", c.Key, c.Origin, off)
@@ -412,14 +427,14 @@ func (w *world) finish(c *lane.Copy) {
 
 func (w *world) move(c *lane.Copy, tier lane.Log, tried int, due time.Time) {
 	o := w.o
-	o.moving[c.Origin] = true
+	o.moving[c.ID] = true
 	o.writes = append(o.writes, func() func() {
 		r := record{message: w.input[c.Origin], origin: c.Origin, moves: c.Moves + 1, attempts: tried, due: due}
 		off := int64(len(w.tiers[tier-1]))
 		w.tiers[tier-1] = append(w.tiers[tier-1], r)
 		w.say("append %s/%d to tier %d at %d", name(c), r.moves, tier, off)
 		return func() {
-			delete(o.moving, c.Origin)
+			delete(o.moving, c.ID)
 			var payload any
 			if w.rnd.IntN(3) > 0 {
 				payload = off

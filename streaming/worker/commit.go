@@ -98,6 +98,7 @@ func (w *Worker) trim(ctx context.Context, open []*owned) {
 				below[tp] = o.committed[i]
 			}
 		}
+		o.carryWaiting(w.cfg.Clock.Now().Add(-w.cfg.LedgerWindow))
 		if at, ok := o.trimmable(o.facts.Since()); ok {
 			floor := o.lane.StepFloor()
 			if floor < at {
@@ -108,6 +109,23 @@ func (w *Worker) trim(ctx context.Context, open []*owned) {
 	}
 	if err := w.log.Trim(ctx, below); err != nil && ctx.Err() == nil {
 		w.cfg.Logger.Warn("settled records are not trimmed; they take space only", "error", err)
+	}
+}
+
+// carryWaiting carries forward what has waited in a tier since before that time:
+// once per window, so that nothing keeps the ledger from being trimmed.
+func (o *owned) carryWaiting(before time.Time) {
+	for i := len(o.checkpoints) - 1; i >= 0; i-- {
+		c := o.checkpoints[i]
+		if !c.at.Before(before) {
+			continue
+		}
+		for log, topic := range o.in.tiers {
+			if log++; o.committed[log] < c.ends[topic] {
+				o.lane.CarryWaiting(log, c.ends[topic])
+			}
+		}
+		return
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/seed-c9b6dc07/parley/agents"
 	"github.com/seed-c9b6dc07/parley/schemas"
@@ -16,6 +17,7 @@ import (
 	"github.com/seed-c9b6dc07/parley/streaming/kafka"
 	"github.com/seed-c9b6dc07/parley/streaming/retry"
 	"github.com/seed-c9b6dc07/parley/streaming/streamtest"
+	"github.com/seed-c9b6dc07/parley/streaming/worker"
 )
 
 // holder is an agent that holds keys. It fails x1 of each key while failing is set.
@@ -45,7 +47,9 @@ func newHolder(t *testing.T, exactlyOnce bool) *holder {
 	return h
 }
 
-func (h *holder) start() (stop func()) {
+func (h *holder) start() (stop func()) { return start(h.t, h.p, h.agent()) }
+
+func (h *holder) agent() *agents.Agent {
 	a := agents.New("taker", agents.Config{Retry: quick, ExactlyOnce: h.once, Hold: true})
 	agents.On(a, func(_ context.Context, m *agents.Message[schemas.ErrorReply]) error {
 		if h.failing.Load() && strings.HasSuffix(m.ID(), "1") {
@@ -54,7 +58,7 @@ func (h *holder) start() (stop func()) {
 		h.add(m.ID())
 		return nil
 	})
-	return start(h.t, h.p, a)
+	return a
 }
 
 func (h *holder) send(ids ...string) {
@@ -197,4 +201,70 @@ func TestHeldMessagesAreNotStranded(t *testing.T) {
 		t.Errorf("it runs: %v", err)
 	}
 	h.start()
+}
+
+// What waits for long is carried forward once per window of the ledger, so that the
+// ledger and the topics are trimmed all the same, and it is released in order.
+func TestWhatWaitsForLongDoesNotKeepTheLedger(t *testing.T) {
+	inEachMode(t, testWhatWaitsForLongDoesNotKeepTheLedger)
+}
+
+func testWhatWaitsForLongDoesNotKeepTheLedger(t *testing.T, exactlyOnce bool) {
+	h := newHolder(t, exactlyOnce)
+	a := h.agent()
+	cfg, err := h.p.WorkerConfig(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.LedgerWindow = time.Millisecond
+	w, err := worker.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := startWorker(t, w)
+	h.send("a1", "a2", "a3")
+	due := time.Now().Add(time.Hour)
+	if err := h.s.Send(t.Context(), h.s.ToAgent("taker", &schemas.ErrorReply{}, agents.ID("far"), agents.Key("a"), agents.DeliverAt(due))); err != nil {
+		t.Fatal(err)
+	}
+	h.audit(0, 3, 1)
+	in := streaming.Namespace("parley").Inbox("taker")
+	var partition int32 // of key a
+	for tp, end := range h.ends(streaming.HoldTopic(in, "taker")) {
+		if end > 0 {
+			partition = tp.Partition
+		}
+	}
+	for _, topic := range []string{streaming.HoldTopic(in, "taker"), streaming.RetryTopic(in, 200*time.Millisecond, "taker"), streaming.LedgerTopic(in, "taker")} {
+		for range 2 { // what was carried is carried on
+			tp := streaming.TopicPartition{Topic: topic, Partition: partition}
+			end := h.ends(topic)[tp]
+			eventually(t, topic+" is trimmed past what waits", func() bool {
+				w.Maintain(t.Context())
+				starts, err := h.log.StartOffsets(t.Context(), topic)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return end > 0 && starts[tp] >= end
+			})
+		}
+	}
+	h.audit(0, 3, 1)
+	stop()
+	h.start() // from what was carried
+	h.audit(0, 3, 1)
+	h.run("a", true)
+	h.audit(2, 1, 1)
+	if got := h.handled("a"); !slices.Equal(got, []string{"a2", "a3"}) {
+		t.Errorf("handled %v", got)
+	}
+}
+
+func (h *holder) ends(topic string) map[streaming.TopicPartition]int64 {
+	h.t.Helper()
+	ends, err := h.log.EndOffsets(h.t.Context(), topic)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return ends
 }
