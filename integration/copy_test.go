@@ -240,7 +240,7 @@ func copyUnderFaults(t *testing.T, mode string, freeze bool) counts {
 
 // readUntil reads a topic from its start, read_committed, until it has so many
 // different values and has come to the end that the topic had at the call.
-func readUntil(t *testing.T, ctx context.Context, brokers, topic string, different int) []*kgo.Record {
+func readUntil(t testing.TB, ctx context.Context, brokers, topic string, different int) []*kgo.Record {
 	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers), kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))

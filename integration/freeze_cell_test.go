@@ -26,7 +26,7 @@ import (
 // cell is an agent of two worker processes, one of which is frozen or killed in
 // each round, and the agent behind it.
 type cell struct {
-	t                 *testing.T
+	t                 testing.TB
 	rnd               *rand.Rand
 	brokers, registry string
 	name              string

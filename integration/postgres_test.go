@@ -123,7 +123,7 @@ func runBooker(spec string) int {
 
 // shop is a database of a test's own, with the topics of its agent.
 type shop struct {
-	t                 *testing.T
+	t                 testing.TB
 	group, out        string
 	brokers, registry string
 	url               string
@@ -132,7 +132,7 @@ type shop struct {
 	sender            *agents.Sender
 }
 
-func newShop(t *testing.T) *shop {
+func newShop(t testing.TB) *shop {
 	t.Helper()
 	kafka, registry, server := cluster.SharedKafka(t), cluster.SharedRegistry(t), cluster.SharedPostgres(t)
 	s := &shop{t: t, group: cluster.Name(t), brokers: kafka.Bootstrap(), registry: registry.URL}

@@ -100,7 +100,7 @@ func TestStepsOnKafka(t *testing.T) {
 }
 
 // eventually tries until it works: the agent makes its topics as it starts.
-func eventually(t *testing.T, try func() error) {
+func eventually(t testing.TB, try func() error) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for {
