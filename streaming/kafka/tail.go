@@ -2,8 +2,11 @@ package kafka
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed-c9b6dc07/parley/streaming"
@@ -18,13 +21,16 @@ const (
 // what is appended until ctx ends. caughtUp is called once, when all that stood
 // there before the call has been handed over, or when nothing of it has come for
 // 30 s: compaction may have left nothing at a partition's end, or it has no
-// leader. Tail has a client of its own and never gives up: what the broker
-// refuses is tried again, and where a topic was cut or made anew it is read from
-// its start again.
+// leader. Tail has a client of its own. It gives up where a right is missing; what
+// else the broker refuses is tried again, and where a topic was cut or made anew it
+// is read from its start again.
 func (l *Log) Tail(ctx context.Context, topic string, each func(streaming.Record), caughtUp func()) error {
 	left, err := l.toRead(ctx, topic)
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
-		return nil // ctx has ended
+		return err
 	}
 	cl, err := kgo.NewClient(append(l.cfg.options(),
 		kgo.ConsumeTopics(topic),
@@ -39,15 +45,24 @@ func (l *Log) Tail(ctx context.Context, topic string, each func(streaming.Record
 	if len(left) == 0 {
 		caughtUp()
 	}
+	last := time.Now() // that something came
 	for ctx.Err() == nil {
 		behind := len(left) > 0
 		pollCtx, cancel := ctx, context.CancelFunc(func() {})
 		if behind {
-			pollCtx, cancel = context.WithTimeout(ctx, tailIdle)
+			pollCtx, cancel = context.WithDeadline(ctx, last.Add(tailIdle))
 		}
 		fetches := cl.PollFetches(pollCtx)
 		cancel()
-		if behind && pollCtx.Err() != nil && fetches.NumRecords() == 0 {
+		for _, e := range fetches.Errors() {
+			if isFinal(e.Err) {
+				return fmt.Errorf("read %s/%d: %w", e.Topic, e.Partition, e.Err)
+			}
+		}
+		switch {
+		case fetches.NumRecords() > 0:
+			last = time.Now()
+		case behind && time.Since(last) >= tailIdle:
 			left = nil
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
@@ -66,6 +81,12 @@ func (l *Log) Tail(ctx context.Context, topic string, each func(streaming.Record
 	return nil
 }
 
+// isFinal reports whether the broker's answer will be the same until somebody
+// grants a right.
+func isFinal(err error) bool {
+	return errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, kerr.SaslAuthenticationFailed)
+}
+
 // toRead returns the ends of the partitions that hold something.
 func (l *Log) toRead(ctx context.Context, topic string) (map[streaming.TopicPartition]int64, error) {
 	for {
@@ -80,6 +101,9 @@ func (l *Log) toRead(ctx context.Context, topic string) (map[streaming.TopicPart
 				}
 				return ends, nil
 			}
+		}
+		if isFinal(err) {
+			return nil, err
 		}
 		select {
 		case <-ctx.Done():

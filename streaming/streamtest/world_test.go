@@ -209,6 +209,7 @@ func (w world) config(name string, pass func(*agents.Message[schemas.ErrorReply]
 		wc, err := p.WorkerConfig(a)
 		if w.narrow {
 			wc.Parallel, wc.MaxPending, wc.MaxHeld, wc.MaxWaiting, wc.HeldStepBytes = 2, 12, 2, 20, 8
+			wc.MaxBytes = 12_000 // one large message is more than its partition's part
 		}
 		return wc, err
 	}
