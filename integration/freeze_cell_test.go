@@ -21,6 +21,7 @@ import (
 	"github.com/seed-c9b6dc07/parley/agents"
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/retry"
 )
 
 // cell is an agent of two worker processes, one of which is frozen or killed in
@@ -38,7 +39,10 @@ type cell struct {
 	client   *kgo.Client
 	workers  [2]*exec.Cmd
 
+	starts int // of workers
+
 	mu      sync.Mutex
+	up      int                  // workers that have had partitions
 	changed chan struct{}        // closed and made anew at each change of the following
 	started map[string][]run     // by message: its runs that have begun
 	ended   map[run]bool         // these have left their handler
@@ -48,7 +52,7 @@ type cell struct {
 	acted   map[string]int       // by message: how often the next agent has acted
 }
 
-// run is one run of a handler: "slot/number".
+// run is one run of a handler: "slot/process/number".
 type run string
 
 func (r run) slot() int { return int(r[0] - '0') }
@@ -119,6 +123,9 @@ func (c *cell) run(ctx context.Context, rounds int) error {
 		}
 		inHand = append(inHand, frozen...)
 		c.Rounds++
+	}
+	if err := c.await(ctx, "the workers are up", func() bool { return c.up == c.starts }); err != nil {
+		return err
 	}
 	for _, w := range c.workers {
 		_ = w.Process.Signal(syscall.SIGTERM)
@@ -298,7 +305,9 @@ func (c *cell) judge(ctx context.Context, inHand []run) error {
 
 // open connects and creates the topic that the workers write to.
 func (c *cell) open(ctx context.Context) (err error) {
-	if c.platform, err = connectTo(ctx, c.brokers, c.registry, nil); err != nil {
+	if c.platform, err = agents.Connect(ctx, agents.PlatformConfig{
+		Brokers: []string{c.brokers}, Registry: c.registry, Register: true, Partitions: cellPartitions,
+	}); err != nil {
 		return err
 	}
 	out := streaming.DefaultNamespace.Events(c.name)
@@ -308,7 +317,7 @@ func (c *cell) open(ctx context.Context) (err error) {
 		return err
 	}
 	adm, inbox := kadm.NewClient(c.client), streaming.DefaultNamespace.Inbox(c.name)
-	if _, err = adm.CreateTopics(ctx, 6, 1, nil, out, inbox); err != nil {
+	if _, err = adm.CreateTopics(ctx, cellPartitions, 1, nil, out, inbox); err != nil {
 		return err
 	}
 	for { // until the broker knows them
@@ -336,13 +345,17 @@ func (c *cell) start(slot int) error {
 		return err
 	}
 	c.workers[slot] = cmd
+	c.starts++
 	go func() {
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			if id, r, ok := strings.Cut(lines.Text(), " "); ok {
 				c.change(func() {
-					if id == "ended" {
+					switch id {
+					case "up":
+						c.up++
+					case "ended":
 						c.ended[run(r)] = true
-					} else {
+					default:
 						c.started[id] = append(c.started[id], run(r))
 					}
 				})
@@ -386,7 +399,9 @@ func (c *cell) watch(ctx context.Context) {
 
 // act is the next agent.
 func (c *cell) act(ctx context.Context) {
-	a := agents.New("next-"+c.name, agents.Config{Streams: []string{c.name}})
+	a := agents.New("next-"+c.name, agents.Config{
+		Streams: []string{c.name}, Retry: retry.Policy{Tiers: []time.Duration{100 * time.Millisecond}, Attempts: 3},
+	})
 	agents.On(a, func(_ context.Context, m *agents.Message[schemas.ErrorReply]) error {
 		c.change(func() { c.acted[m.Payload.Reason]++ })
 		return nil

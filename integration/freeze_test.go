@@ -4,10 +4,12 @@ package integration
 
 import (
 	"context"
+	"encoding/binary"
 	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/signal"
 	"strconv"
@@ -18,12 +20,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/seed-c9b6dc07/parley/agents"
 	"github.com/seed-c9b6dc07/parley/integration/internal/cluster"
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming/embedded"
 	"github.com/seed-c9b6dc07/parley/streaming/kafka"
 	"github.com/seed-c9b6dc07/parley/streaming/retry"
+	"github.com/seed-c9b6dc07/parley/streaming/worker"
 )
 
 var (
@@ -38,6 +43,9 @@ const holderVariable = "PARLEY_TEST_HOLDER"
 
 // freezeSession is the session timeout of the workers that are frozen.
 const freezeSession = 2 * time.Second
+
+// cellPartitions keeps many cells on one broker light: each has two dozen topics.
+const cellPartitions = 3
 
 // freezeBroker lets sessions be that short, and ends what a frozen worker has
 // left open soon after.
@@ -55,7 +63,10 @@ func runHolder(spec string) int {
 	part := strings.Split(spec, " ")
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	p, err := connectTo(ctx, part[0], part[1], slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})).With("pid", os.Getpid()))
+	p, err := agents.Connect(ctx, agents.PlatformConfig{
+		Brokers: []string{part[0]}, Registry: part[1], Register: true, Partitions: cellPartitions, Dialer: dialLate,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})).With("pid", os.Getpid()),
+	})
 	if err == nil {
 		cfg := agents.Config{
 			ExactlyOnce: part[3] == "exactly-once", GroupProtocol: kafka.GroupProtocol(part[4]), Instance: part[5],
@@ -67,7 +78,7 @@ func runHolder(spec string) int {
 		var runs atomic.Int64
 		a := agents.New(part[2], cfg)
 		agents.On(a, func(_ context.Context, m *agents.Message[schemas.ErrorReply]) error {
-			run := fmt.Sprint(part[5], "/", runs.Add(1))
+			run := fmt.Sprint(part[5], "/", os.Getpid(), "/", runs.Add(1))
 			if hold, err := time.ParseDuration(m.Payload.Message); err == nil {
 				fmt.Println(m.Payload.Reason, run)
 				time.Sleep(hold) // deaf to its context, as a handler may be
@@ -75,13 +86,42 @@ func runHolder(spec string) int {
 			}
 			return m.Publish(part[2], &schemas.ErrorReply{Reason: m.Payload.Reason, Message: run}, agents.Key(m.Key))
 		})
-		err = p.Run(ctx, a)
+		var w *worker.Worker
+		if w, err = p.Worker(a); err == nil {
+			go func() {
+				<-w.Ready()
+				fmt.Println("up", part[5])
+			}()
+			err = w.Run(ctx)
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "holder:", err)
 		return 1
 	}
 	return 0
+}
+
+// lateHeartbeats are connections on which heartbeats are slow to leave. A worker
+// that wakes learns what it has lost from its first heartbeat: if that went out at
+// once it would hardly ever try to commit what its handlers have come to.
+type lateHeartbeats struct{ net.Conn }
+
+func dialLate(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	return lateHeartbeats{conn}, err
+}
+
+// Write implements net.Conn. The client writes one request at a time: its length
+// in four bytes, then its key in two.
+func (c lateHeartbeats) Write(request []byte) (int, error) {
+	if len(request) > 6 {
+		switch kmsg.Key(binary.BigEndian.Uint16(request[4:])) {
+		case kmsg.Heartbeat, kmsg.ConsumerGroupHeartbeat:
+			time.Sleep(300 * time.Millisecond) // the fault itself
+		}
+	}
+	return c.Conn.Write(request)
 }
 
 // TestFrozenInMidHandler freezes workers in the middle of a handler, past their
