@@ -148,7 +148,8 @@ func NewLane(ctx context.Context, cfg Config) *Lane {
 
 // Offer gives records of the input topic (tier 0) or of a tier, in order. It
 // never blocks. It reports whether the lane is full: what is offered all the
-// same is kept, and Config.OnRoom tells when there is room again.
+// same is kept, and Config.OnRoom tells when there is room again. Until then it
+// is full.
 func (l *Lane) Offer(tier int, recs []streaming.Record) (full bool) {
 	bytes := 0
 	if tier == 0 {
@@ -157,7 +158,7 @@ func (l *Lane) Offer(tier int, recs []streaming.Record) (full bool) {
 		l.mu.Lock()
 		l.queued += len(recs)
 		l.queuedBytes += bytes
-		l.full = l.crowded || l.queued+l.state.Pending >= l.cfg.MaxPending || l.queuedBytes+l.bytes >= half
+		l.full = l.full || l.crowded || l.queued+l.state.Pending >= l.cfg.MaxPending || l.queuedBytes+l.bytes >= half
 		full = l.full
 		l.mu.Unlock()
 	}
