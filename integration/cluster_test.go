@@ -18,9 +18,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if spec := os.Getenv(copierVariable); spec != "" {
-		os.Exit(runCopier(spec))
-	}
 	if spec := os.Getenv(holderVariable); spec != "" {
 		os.Exit(runHolder(spec))
 	}

@@ -275,7 +275,7 @@ func TestC12ATierThatWasReadTooEarlyBreaksNoOrder(t *testing.T) {
 // done. Both stand in the topics: x has settled twice, under one ID. What is
 // promised is that the next owner takes no third turn, not even for a redrive,
 // and that this weaker case is known by its two marks. Exactly once refuses A's
-// transaction: TestExactlyOnceUnderKills, and the zombies of TestSimulation.
+// transaction: TestChaos, and the zombies of TestSimulation.
 func TestC13AZombiesLateMarkSettlesTwiceButRunsNothing(t *testing.T) {
 	b := closed(t)
 	b.m.RecallFact(id("x"), lane.Fact{Moves: 1})   // B

@@ -67,7 +67,6 @@ func newLanes(w *Worker) *lanes {
 // assigned opens lanes. They are rebuilt in the background: the group is not
 // held up.
 func (ls *lanes) assigned(tps []streaming.TopicPartition) {
-	ls.w.cfg.Logger.Info("partitions assigned", "agent", ls.w.cfg.Agent, "partitions", tps)
 	ls.mu.Lock()
 	for _, tp := range tps {
 		ls.held[tp] = true
@@ -198,7 +197,6 @@ func (o *owned) logs() []streaming.TopicPartition { return o.all }
 
 // revoked drains lanes and commits what they have settled.
 func (ls *lanes) revoked(tps []streaming.TopicPartition) {
-	ls.w.cfg.Logger.Info("partitions given up", "agent", ls.w.cfg.Agent, "partitions", tps)
 	taken := ls.take(tps, true)
 	defer ls.await(tps) // a stop may be draining some of them already
 	if len(taken) == 0 {
@@ -241,7 +239,6 @@ func (ls *lanes) await(tps []streaming.TopicPartition) {
 
 // lost drops lanes that somebody else may own already: nothing is committed.
 func (ls *lanes) lost(tps []streaming.TopicPartition) {
-	ls.w.cfg.Logger.Warn("partitions lost", "agent", ls.w.cfg.Agent, "partitions", tps)
 	ls.take(tps, true)
 	// What is being drained is lost, too: the member joins again, and what it
 	// commits then would pass.

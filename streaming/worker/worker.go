@@ -235,9 +235,10 @@ func (w *Worker) join() (*kafka.Member, error) {
 	}
 	joined := make(chan struct{})
 	// The group may assign before Join has returned.
-	after := func(do func([]streaming.TopicPartition)) func([]streaming.TopicPartition) {
+	after := func(what string, do func([]streaming.TopicPartition)) func([]streaming.TopicPartition) {
 		return func(tps []streaming.TopicPartition) {
 			<-joined
+			w.cfg.Logger.Info("partitions "+what, "agent", w.cfg.Agent, "partitions", tps)
 			do(tps)
 		}
 	}
@@ -247,9 +248,9 @@ func (w *Worker) join() (*kafka.Member, error) {
 		Topics:           topics,
 		SessionTimeout:   w.cfg.SessionTimeout,
 		RebalanceTimeout: w.cfg.RebalanceTimeout,
-		Assigned:         after(w.lanes.assigned),
-		Revoked:          after(w.lanes.revoked),
-		Lost:             after(w.lanes.lost),
+		Assigned:         after("assigned", w.lanes.assigned),
+		Revoked:          after("revoked", w.lanes.revoked),
+		Lost:             after("lost", w.lanes.lost),
 	})
 	w.member = m
 	close(joined)

@@ -96,8 +96,8 @@ func (f *Fleet) watch(s *slot, cmd *exec.Cmd, gone chan struct{}) {
 	})
 }
 
-// leftAtWork is how many workers no fault is laid on at any time.
-const leftAtWork = 1
+// leftAtWork is how many workers no fault is laid on, where there are more.
+const leftAtWork = 2
 
 // clock is how logs of a run tell the time.
 const clock = "15:04:05.000"
@@ -113,7 +113,7 @@ func (f *Fleet) pick(rnd *rand.Rand) *slot {
 			free = append(free, s)
 		}
 	}
-	if len(free) <= leftAtWork {
+	if len(free) <= min(leftAtWork, len(f.slots)-1) {
 		return nil
 	}
 	s := free[rnd.IntN(len(free))]

@@ -24,6 +24,7 @@ type Stage struct {
 type Verdict struct {
 	Messages   int // different ones that it was given
 	Done, Dead int
+	Crashed    int // dead as well, because processes were killed in its handler
 	Lost       int // of neither end
 	Duplicates int // outputs or dead letters too many, or under a second ID
 	Disorder   int // outputs that come after a younger one of their key
@@ -61,6 +62,7 @@ func (v *Verdict) note(counter *int, m MessageID, what string) {
 type end struct {
 	rank      int // its place among the messages of its key, from 1
 	out, dead copies
+	crash     bool
 }
 
 // copies are the records of one message in a topic.
@@ -117,6 +119,7 @@ func (s Stage) Judge() Verdict {
 			v.note(&v.Strangers, r.Message, "dead, but never given")
 			continue
 		}
+		e.crash = e.crash || r.Crash
 		again, other := e.dead.add(r.ID)
 		v.repeated(again, other, s.Once, r, "dead")
 	}
@@ -125,6 +128,8 @@ func (s Stage) Judge() Verdict {
 		switch {
 		case e.out.n == 0 && e.dead.n == 0:
 			v.note(&v.Lost, m, "lost")
+		case e.crash && e.out.n == 0:
+			v.Crashed++
 		case dies && e.out.n > 0:
 			v.note(&v.WrongEnds, m, "put out, but its handler never succeeds")
 		case !dies && e.dead.n > 0:

@@ -37,6 +37,8 @@ func TestJudge(t *testing.T) {
 	stranger := MessageID{Key: 8}
 	otherID := records(x, y, z, x)
 	otherID[3].ID = 99
+	crashed := records(bad, z)
+	crashed[1].Crash = true
 	for _, c := range []struct {
 		name      string
 		out, dead []Seen
@@ -54,6 +56,8 @@ func TestJudge(t *testing.T) {
 		{name: "overtaken where that may be", out: records(y, x, z), dead: records(bad), weak: true, want: Verdict{Done: 3, Dead: 1, Reordered: 1}},
 		{name: "done that should have died", out: records(x, y, z, bad), dead: records(bad), want: Verdict{Done: 3, WrongEnds: 1}},
 		{name: "dead that should be done", out: records(x, y), dead: records(bad, z), want: Verdict{Done: 2, Dead: 1, WrongEnds: 1}},
+		{name: "dead as its processes were killed", out: records(x, y), dead: crashed, want: Verdict{Done: 2, Dead: 1, Crashed: 1}},
+		{name: "that, and done", out: records(x, y, z), dead: crashed, want: Verdict{Done: 2, Dead: 1, WrongEnds: 1}},
 		{name: "both done and dead", out: records(x, y, z), dead: records(bad, z), want: Verdict{Done: 2, Dead: 1, WrongEnds: 1}},
 		{name: "out of nowhere", out: records(x, y, z, stranger), dead: records(bad), want: Verdict{Done: 3, Dead: 1, Strangers: 1}},
 	} {
@@ -69,7 +73,7 @@ func TestJudge(t *testing.T) {
 		c.want.Messages = 4
 		if got.Violations() != c.want.Violations() || got.Lost != c.want.Lost || got.Duplicates != c.want.Duplicates ||
 			got.Disorder != c.want.Disorder || got.Repeated != c.want.Repeated || got.Reordered != c.want.Reordered ||
-			got.Done != c.want.Done || got.Dead != c.want.Dead || got.Messages != c.want.Messages {
+			got.Crashed != c.want.Crashed || got.Done != c.want.Done || got.Dead != c.want.Dead || got.Messages != c.want.Messages {
 			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
 		}
 	}

@@ -9,6 +9,9 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming"
 )
 
 // Seen is a record as a reader saw it.
@@ -17,6 +20,7 @@ type Seen struct {
 	Offset    int64
 	Message   MessageID
 	ID        uint64 // hash of (ce_source, ce_id): what the next ledger knows it by
+	Crash     bool   // a dead letter of a message in whose handler processes died
 }
 
 // Reader reads topics from their starts, read_committed, with a client that
@@ -103,6 +107,9 @@ func see(rec *kgo.Record) (Seen, error) {
 	}
 	h := fnv.New64a()
 	for _, header := range rec.Headers {
+		if header.Key == schemas.HeaderReason {
+			s.Crash = string(header.Value) == string(streaming.ReasonCrash)
+		}
 		if header.Key == "ce_source" || header.Key == "ce_id" {
 			_, _ = h.Write([]byte(header.Key))
 			_, _ = h.Write(header.Value)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -27,8 +28,10 @@ type Scenario struct {
 	Load    Load
 	Faults  Faults
 	Workers int
-	// Session is the workers' session timeout; default: the client's, 45 s.
-	Session time.Duration
+	// Session is the workers' session timeout; default: the client's, 45 s, with
+	// which a group of the classic protocol waits for its dead.
+	Session  time.Duration
+	Protocol kafka.GroupProtocol
 	// AtLeastOnce is the mode of the first agent. Those behind it run exactly
 	// once in either case: what they put out are the effects that must be there
 	// once.
@@ -37,6 +40,18 @@ type Scenario struct {
 	// fault is mended.
 	Settle time.Duration
 	Seed   uint64
+}
+
+// Part is a scenario with a part of its messages, its time and its faults.
+func (s Scenario) Part(part float64) Scenario {
+	for _, n := range []*int{
+		&s.Load.Messages, &s.Faults.Kills, &s.Faults.Restarts, &s.Faults.Freezes, &s.Faults.Cuts,
+		&s.Faults.BrokerKills, &s.Faults.BrokerRestarts, &s.Faults.BrokerCuts,
+	} {
+		*n = int(math.Round(float64(*n) * part))
+	}
+	s.Load.Over = time.Duration(float64(s.Load.Over) * part)
+	return s
 }
 
 // Site is where runs are made.
@@ -131,7 +146,7 @@ func (r *run) run(ctx context.Context) error {
 	}
 
 	fleet, err := NewFleet(Spec{
-		Brokers: r.site.Addresses, Registry: r.site.Registry, Plan: Plan{r.Seed}, Links: r.links, Session: r.Session,
+		Brokers: r.site.Addresses, Registry: r.site.Registry, Plan: Plan{r.Seed}, Links: r.links, Session: r.Session, Protocol: r.Protocol,
 	}, r.net, r.Workers, r.dir)
 	defer fleet.End()
 	if err != nil {
@@ -143,7 +158,7 @@ func (r *run) run(ctx context.Context) error {
 	}
 	defer sender.Close()
 	needed := append(ends, input(r.links[0]))
-	if err := r.await(ctx, time.Minute, func(ctx context.Context) error { return r.exist(ctx, needed) }); err != nil {
+	if err := r.await(ctx, 3*time.Minute, func(ctx context.Context) error { return r.exist(ctx, needed) }); err != nil {
 		return err
 	}
 	beside, err := NewReader(r.site.Addresses, ends...)
@@ -264,7 +279,8 @@ func (r *run) judge(ctx context.Context, beside *Reader, codec *schemas.Codec) e
 			Agent: l.Agent, Plan: Plan{r.Seed}, In: is[input(l)], Out: is[output(l)],
 			Dead: is[deadLetters(l)], Once: l.ExactlyOnce, Ordered: !weak,
 		}.Judge()
-		n.Dead += v.Dead
+		n.Dead += v.Dead + v.Crashed
+		n.Crashed += v.Crashed
 		n.Lost += v.Lost
 		n.Duplicates += v.Duplicates
 		n.Disorder += v.Disorder
@@ -272,8 +288,8 @@ func (r *run) judge(ctx context.Context, beside *Reader, codec *schemas.Codec) e
 		n.Strangers += v.Strangers
 		n.Repeated += v.Repeated
 		n.Reordered += v.Reordered
-		r.said("%s: %d messages, %d done, %d dead, %d lost, %d duplicates, %d out of order, %d wrong ends, %d strangers; %d repeated, %d reordered",
-			l.Agent, v.Messages, v.Done, v.Dead, v.Lost, v.Duplicates, v.Disorder, v.WrongEnds, v.Strangers, v.Repeated, v.Reordered)
+		r.said("%s: %d messages, %d done, %d dead (and %d as crash), %d lost, %d duplicates, %d out of order, %d wrong ends, %d strangers; %d repeated, %d reordered",
+			l.Agent, v.Messages, v.Done, v.Dead, v.Crashed, v.Lost, v.Duplicates, v.Disorder, v.WrongEnds, v.Strangers, v.Repeated, v.Reordered)
 		if v.Violations() > 0 {
 			if err := r.dump(ctx, l, v.Concerned); err != nil {
 				r.odd("dump: %v", err)

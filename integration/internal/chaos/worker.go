@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-c9b6dc07/parley/agents"
 	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming/kafka"
 	"github.com/seed-c9b6dc07/parley/streaming/retry"
 )
 
@@ -28,6 +29,7 @@ type Spec struct {
 	Plan     Plan
 	Links    []Link
 	Session  time.Duration // default: the client's
+	Protocol kafka.GroupProtocol
 	Instance string
 	Host     string // that it dials from
 }
@@ -47,7 +49,7 @@ var tiers = []time.Duration{200 * time.Millisecond, 2 * time.Second}
 
 func (l Link) agent(s Spec) *agents.Agent {
 	cfg := agents.Config{
-		ExactlyOnce: l.ExactlyOnce, Instance: s.Instance, SessionTimeout: s.Session,
+		ExactlyOnce: l.ExactlyOnce, Instance: s.Instance, SessionTimeout: s.Session, GroupProtocol: s.Protocol,
 		Retry: retry.Policy{Tiers: tiers, Attempts: attempts},
 	}
 	if l.From != "" {
