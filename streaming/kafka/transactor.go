@@ -44,6 +44,7 @@ func (t *Transactor) renew() error {
 	}
 	cl, err := kgo.NewClient(append(t.cfg.producing(),
 		kgo.TransactionalID(t.id),
+		kgo.ManualFlushing(), // all of a transaction is known before any of it is sent: it goes in few requests
 		kgo.TransactionTimeout(transactionTimeout),
 		kgo.ConcurrentTransactionsBackoff(time.Millisecond),
 	)...)

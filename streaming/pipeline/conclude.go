@@ -107,9 +107,15 @@ func isRefusal(err error) bool {
 
 // flush writes what is staged, one batch at a time: while one is under way the
 // next collects, so that load makes batches and idleness makes none wait. The
-// marks of a batch share one ledger record.
+// marks of a batch share one ledger record. Exactly once the next transaction
+// takes it.
 func (l *Lane) flush() {
 	if l.flushing || len(l.staged) == 0 || l.failure != nil || l.isLost() {
+		return
+	}
+	if l.cfg.Atomic != nil {
+		l.flushing = true
+		l.cfg.Atomic()
 		return
 	}
 	batch := l.staged
@@ -118,33 +124,12 @@ func (l *Lane) flush() {
 		l.staged = append(l.staged, batch[n:]...)
 		batch = batch[:n]
 	}
-	l.marks = l.marks[:0]
-	for _, c := range batch {
-		switch {
-		case c.done != nil:
-			l.marks = append(l.marks, l.doneMark(c.done))
-			if len(c.done.answer) > 0 {
-				l.marks = append(l.marks, streaming.Mark{Kind: streaming.MarkAnswer, ID: c.done.c.ID, Answer: c.done.answer})
-			}
-		case c.mark != nil:
-			l.marks = append(l.marks, *c.mark)
-		}
-	}
-	var entry *streaming.Record
-	if len(l.marks) > 0 {
-		value, err := schemas.EncodeMarks(context.WithoutCancel(l.ctx), l.cfg.Codec, l.marks)
-		clear(l.marks)
-		if err != nil {
-			l.fail(err)
-			return
-		}
-		entry = &streaming.Record{Topic: l.cfg.LedgerTopic, Partition: l.cfg.Partition, Value: value}
-	}
-	l.flushing = true
-	if l.cfg.Atomic != nil {
-		l.commitBatch(batch, entry)
+	entry, err := l.ledgerRecord(batch)
+	if err != nil {
+		l.fail(err)
 		return
 	}
+	l.flushing = true
 	l.append(entry, ackedFunc(func(offset int64, err error) {
 		l.flushing = false
 		if err != nil {
@@ -158,40 +143,33 @@ func (l *Lane) flush() {
 	}))
 }
 
-// commitBatch writes a batch in a transaction that it may share with other
-// lanes. If records were refused, nothing was written: their messages fail, and
-// the others are staged again in order.
-func (l *Lane) commitBatch(batch []*conclusion, entry *streaming.Record) {
-	var recs []*streaming.Record
+// ledgerRecord holds the marks of a batch; nil if it has none.
+func (l *Lane) ledgerRecord(batch []*conclusion) (*streaming.Record, error) {
+	l.marks = l.marks[:0]
 	for _, c := range batch {
-		recs = append(recs, c.recs...)
+		switch {
+		case c.done != nil:
+			l.marks = append(l.marks, l.doneMark(c.done))
+			if len(c.done.answer) > 0 {
+				l.marks = append(l.marks, streaming.Mark{Kind: streaming.MarkAnswer, ID: c.done.c.ID, Answer: c.done.answer})
+			}
+		case c.mark != nil:
+			l.marks = append(l.marks, *c.mark)
+		}
 	}
-	if entry != nil {
-		recs = append(recs, entry)
+	if len(l.marks) == 0 {
+		return nil, nil
 	}
-	l.appends++
-	l.cfg.Atomic(recs, func(offsets []int64, refused map[int]error) {
-		l.post(func() {
-			l.appends--
-			l.flushing = false
-			if refused != nil {
-				l.restage(batch, refused)
-				return
-			}
-			ledger := int64(0)
-			if entry != nil {
-				ledger = offsets[len(offsets)-1]
-			}
-			at := 0
-			for _, c := range batch {
-				l.conclusive(c, offsets[at:at+len(c.recs)], ledger)
-				at += len(c.recs)
-			}
-			clear(batch)
-		})
-	})
+	defer func() { clear(l.marks) }()
+	value, err := schemas.EncodeMarks(context.WithoutCancel(l.ctx), l.cfg.Codec, l.marks)
+	if err != nil {
+		return nil, err
+	}
+	return &streaming.Record{Topic: l.cfg.LedgerTopic, Partition: l.cfg.Partition, Value: value}, nil
 }
 
+// restage takes a batch back of which nothing was written, as some of its records
+// never can be: their messages fail, and the others are staged again in order.
 func (l *Lane) restage(batch []*conclusion, refused map[int]error) {
 	var again []*conclusion
 	var failed []func()

@@ -49,11 +49,9 @@ type Config struct {
 
 	Codec *schemas.Codec
 	Log   Appender
-	// Atomic makes the lane settle exactly once: it writes records all or
-	// nothing, in one transaction with the lane's offsets, and calls done once,
-	// from any goroutine, with their offsets, or with those that can never be
-	// written if nothing was. Nil: at least once.
-	Atomic   func(recs []*streaming.Record, done func(offsets []int64, refused map[int]error))
+	// Atomic makes the lane settle exactly once: it is told when there is
+	// something that Lane.Cut takes. Nil: at least once.
+	Atomic   func()
 	Loader   Loader
 	Clock    streaming.Clock
 	Observer Observer
@@ -102,7 +100,7 @@ type Lane struct {
 	flushed  []*conclusion    // under way; its room is used again
 	marks    []streaming.Mark // room for those of a batch
 	now      time.Time        // of the loop's round
-	flushing bool
+	flushing bool             // marks are on their way; exactly once: it was told that something is staged
 	loads    loads
 	heard    int   // bytes read since they were last published
 	weighed  int   // bytes that the gauge knows of

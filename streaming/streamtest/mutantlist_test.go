@@ -2,6 +2,7 @@ package streamtest_test
 
 const (
 	pipelineConclude = "streaming/pipeline/conclude.go"
+	pipelineCut      = "streaming/pipeline/cut.go"
 	pipelineLane     = "streaming/pipeline/loop.go"
 	pipelineSettle   = "streaming/pipeline/settle.go"
 	pipelineCaused   = "streaming/pipeline/caused.go"
@@ -86,7 +87,7 @@ var mutants = []mutant{
 		{workerTx, "			if o.released.Load() {\n", "			if o == nil {\n"},
 	}},
 	{"outputs outside the transaction", []patch{{
-		pipelineConclude, "	for _, c := range batch {\n		recs = append(recs, c.recs...)\n	}\n",
+		pipelineCut, "	for _, c := range batch {\n		recs = append(recs, c.recs...)\n	}\n",
 		`	for _, c := range batch {
 		if c.done != nil {
 			for _, rec := range c.recs {

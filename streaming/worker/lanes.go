@@ -136,11 +136,9 @@ func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
 	for _, topic := range in.logs() {
 		o.all = append(o.all, streaming.TopicPartition{Topic: topic, Partition: tp.Partition})
 	}
-	var atomically func([]*streaming.Record, func([]int64, map[int]error))
+	var atomically func()
 	if ls.w.transactions != nil {
-		atomically = func(recs []*streaming.Record, done func([]int64, map[int]error)) {
-			ls.w.transactions.stage(&atomicWrite{o: o, recs: recs, done: done})
-		}
+		atomically = func() { ls.w.transactions.ready(o) }
 	}
 	o.lane = pipeline.NewLane(ls.ctx, pipeline.Config{
 		Agent: cfg.Agent, Group: cfg.Group, Namespace: cfg.Namespace,

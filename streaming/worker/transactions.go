@@ -9,10 +9,11 @@ import (
 
 	"github.com/seed-c9b6dc07/parley/streaming"
 	"github.com/seed-c9b6dc07/parley/streaming/kafka"
+	"github.com/seed-c9b6dc07/parley/streaming/pipeline"
 )
 
-// maxTransactionRecords bounds what one transaction writes; a lane's batch is
-// never split.
+// maxTransactionRecords bounds what one transaction writes, about: what one
+// message has caused is never split.
 const maxTransactionRecords = 10_000
 
 // transactionRetry is the pause before what an aborted transaction held is
@@ -26,16 +27,17 @@ type transactions struct {
 	w *Worker
 	t *kafka.Transactor
 
-	mu     sync.Mutex
-	staged []*atomicWrite
-	wake   chan struct{}
+	staged []*atomicWrite // of an aborted transaction, to be tried again
+
+	mu    sync.Mutex
+	lanes []*owned // that have something to be written
+	wake  chan struct{}
 }
 
 // atomicWrite is one lane's batch.
 type atomicWrite struct {
-	o    *owned
-	recs []*streaming.Record
-	done func(offsets []int64, refused map[int]error)
+	o *owned
+	pipeline.Batch
 }
 
 func transactionalID(group, instance string) string { return "parley-" + group + "-" + instance }
@@ -48,9 +50,10 @@ func newTransactions(w *Worker) (*transactions, error) {
 	return &transactions{w: w, t: t, wake: make(chan struct{}, 1)}, nil
 }
 
-func (ts *transactions) stage(a *atomicWrite) {
+// ready tells that a lane has something to be written.
+func (ts *transactions) ready(o *owned) {
 	ts.mu.Lock()
-	ts.staged = append(ts.staged, a)
+	ts.lanes = append(ts.lanes, o)
 	ts.mu.Unlock()
 	select {
 	case ts.wake <- struct{}{}:
@@ -66,11 +69,8 @@ func (ts *transactions) run(ctx context.Context) {
 			return
 		case <-ts.wake:
 		}
-		for batch := ts.take(); len(batch) > 0; batch = ts.take() {
-			if again := ts.commit(ctx, batch); len(again) > 0 {
-				ts.mu.Lock()
-				ts.staged = append(again, ts.staged...) // in order
-				ts.mu.Unlock()
+		for batch := ts.take(ctx); len(batch) > 0; batch = ts.take(ctx) {
+			if ts.staged = ts.commit(ctx, batch); len(ts.staged) > 0 {
 				select {
 				case <-ctx.Done():
 					return
@@ -81,19 +81,28 @@ func (ts *transactions) run(ctx context.Context) {
 	}
 }
 
-// take takes what one transaction can hold. What lost lanes have staged is
-// dropped.
-func (ts *transactions) take() []*atomicWrite {
-	ts.mu.Lock()
-	defer ts.mu.Unlock()
+// take takes what one transaction holds: what the last one has left to be tried
+// again, without what lanes have staged that are lost since; else what all lanes
+// have settled up to now.
+func (ts *transactions) take(ctx context.Context) []*atomicWrite {
 	ts.staged = slices.DeleteFunc(ts.staged, func(a *atomicWrite) bool { return a.o.released.Load() })
-	records, n := 0, 0
-	for n < len(ts.staged) && (n == 0 || records+len(ts.staged[n].recs) <= maxTransactionRecords) {
-		records += len(ts.staged[n].recs)
-		n++
+	batch := ts.staged
+	if len(batch) > 0 {
+		return batch
 	}
-	batch := ts.staged[:n:n]
-	ts.staged = slices.Clone(ts.staged[n:])
+	ts.mu.Lock()
+	lanes := ts.lanes
+	ts.lanes = nil
+	ts.mu.Unlock()
+	cuts := make([]pipeline.Cut, len(lanes))
+	for i, o := range lanes {
+		cuts[i] = o.lane.Cut(maxTransactionRecords / len(lanes))
+	}
+	for i, c := range cuts {
+		if b, ok := c.Wait(ctx); ok {
+			batch = append(batch, &atomicWrite{lanes[i], b})
+		}
+	}
 	return batch
 }
 
@@ -115,11 +124,14 @@ func (ts *transactions) commit(ctx context.Context, batch []*atomicWrite) []*ato
 		}
 		if at[a.o] == nil {
 			at[a.o] = a.o.lane.Positions().Commit
+			// The input's brings the check of the generation, moved or not; the tiers' have mostly not moved.
 			for i, tp := range a.o.logs() {
-				offsets[tp] = at[a.o][i]
+				if i == 0 || i >= len(a.o.committed) || a.o.committed[i] != at[a.o][i] {
+					offsets[tp] = at[a.o][i]
+				}
 			}
 		}
-		recs = append(recs, a.recs...)
+		recs = append(recs, a.Records...)
 	}
 	written, err := ts.t.Do(ctx, member, offsets, recs, func() bool {
 		for o := range at {
@@ -138,8 +150,8 @@ func (ts *transactions) commit(ctx context.Context, batch []*atomicWrite) []*ato
 		}
 		n := 0
 		for _, a := range batch {
-			a.done(written[n:n+len(a.recs)], nil)
-			n += len(a.recs)
+			a.Done(written[n:n+len(a.Records)], nil)
+			n += len(a.Records)
 		}
 		return nil
 	case ctx.Err() != nil:
@@ -169,14 +181,14 @@ func refuse(batch []*atomicWrite, refused map[int]error) []*atomicWrite {
 	n := 0
 	for _, a := range batch {
 		own := make(map[int]error)
-		for i := range a.recs {
+		for i := range a.Records {
 			if err := refused[n+i]; err != nil {
 				own[i] = err
 			}
 		}
-		n += len(a.recs)
+		n += len(a.Records)
 		if len(own) > 0 {
-			a.done(nil, own)
+			a.Done(nil, own)
 		} else {
 			again = append(again, a)
 		}
