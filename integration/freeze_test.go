@@ -32,8 +32,8 @@ import (
 )
 
 var (
-	freezes     = flag.Int("freezes", 12, "workers that are frozen in mid-handler and woken after another has taken over")
-	freezeCells = flag.Int("freeze-cells", 4, "how many of these at once")
+	freezes     = flag.Int("freezes", 10, "workers that are frozen in mid-handler and woken after another has taken over")
+	freezeCells = flag.Int("freeze-cells", 5, "how many of these at once")
 	freezeSeed  = flag.Uint64("freeze-seed", 0, "seed of the freezes; 0: a new one")
 )
 
@@ -140,8 +140,8 @@ func TestFrozenInMidHandler(t *testing.T) {
 // TestKilledInMidHandler kills them instead, and starts them anew: nothing of
 // their handlers is left in either mode.
 func TestKilledInMidHandler(t *testing.T) {
-	sum := inMidHandler(t, 8, 4, true)
-	if sum.Rounds < 8 || sum.ExactlyOnceLate+sum.AtLeastOnceLate > 0 || sum.ExactlyOnceRepeated > 0 || sum.UnknownIDs > 0 || sum.Repeated > 0 || sum.Lost > 0 || sum.Disorder > 0 {
+	sum := inMidHandler(t, 4, 4, true)
+	if sum.Rounds < 4 || sum.ExactlyOnceLate+sum.AtLeastOnceLate > 0 || sum.ExactlyOnceRepeated > 0 || sum.UnknownIDs > 0 || sum.Repeated > 0 || sum.Lost > 0 || sum.Disorder > 0 {
 		t.Error("lost, repeated, or not in order")
 	}
 }

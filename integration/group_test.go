@@ -30,7 +30,7 @@ func TestHandOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = registry.Close(context.Background()) }()
+	t.Cleanup(func() { _ = registry.Close(context.Background()) })
 	for _, protocols := range [][2]kafka.GroupProtocol{
 		{kafka.ProtocolClassic, kafka.ProtocolClassic},
 		{kafka.ProtocolConsumer, kafka.ProtocolConsumer},
@@ -38,6 +38,7 @@ func TestHandOver(t *testing.T) {
 	} {
 		for _, exactlyOnce := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s to %s, exactly once %t", protocols[0], protocols[1], exactlyOnce), func(t *testing.T) {
+				t.Parallel()
 				h := &handOver{T: t, agent: cluster.Name(t), runs: map[string][]string{}, last: map[string]int{}}
 				var err error
 				if h.platform, err = connectTo(t.Context(), broker.Bootstrap(), registry.RegistryURL(), nil); err != nil {
