@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"testing"
 	"time"
 
@@ -217,61 +216,6 @@ func (w *world) step() {
 	}
 }
 
-// redrive appends the next copy of a dead letter beside the owner: now and then
-// twice, as a run does that was killed before it could record the first.
-func (w *world) redrive(i int) {
-	d := w.dead[i]
-	if d.discarded {
-		return
-	}
-	w.redrives--
-	w.fails[d.id] = w.rnd.IntN(attempts + 1)
-	w.revived[d.origin] = true
-	for range 1 + w.rnd.IntN(2) {
-		w.say("redrive %x/%d to tier 1 at %d", d.id[:2], d.moves+1, len(w.tiers[0]))
-		w.tiers[0] = append(w.tiers[0], record{message: d.message, origin: d.origin, moves: d.moves + 1})
-	}
-	w.dead[i].redriven = true
-	w.dead[i].noted = w.rnd.IntN(4) > 0 // else it was killed before it could
-}
-
-// carry moves what waits in a tier to its end.
-func (w *world) carry() {
-	log := lane.Log(1 + w.rnd.IntN(len(w.tiers)))
-	for _, c := range w.o.m.Carry(log, int64(w.rnd.IntN(20)), w.rnd.IntN(3)) {
-		if w.carries++; w.carries > 20 || w.rnd.IntN(4) == 0 {
-			w.o.m.GiveBack(c) // its value cannot be read
-			continue
-		}
-		w.say("carry %s/%d of tier %d", name(c), c.Moves, log)
-		w.move(c, log, c.Attempts, c.Due)
-	}
-}
-
-// letGo discards a dead letter beside the owner, who reads the note, now or never.
-func (w *world) letGo() {
-	if !w.hold || len(w.dead) == 0 {
-		return
-	}
-	i := w.rnd.IntN(len(w.dead))
-	if d := w.dead[i]; d.redriven || d.discarded || w.discards == 0 {
-		return
-	}
-	w.discards--
-	w.say("discard %x", w.dead[i].id[:2])
-	w.dead[i].noted, w.dead[i].discarded = true, true
-	o := w.o
-	var note func()
-	note = func() { // is read after the dead letter, as it stands behind it
-		if o.read[deadAt] <= int64(i) {
-			o.acks = append(o.acks, note)
-			return
-		}
-		o.m.Release(int64(i))
-	}
-	o.acks = append(o.acks, note)
-}
-
 func (w *world) decide() {
 	room := len(w.o.running) < 3
 	d := w.o.m.Next(w.now, room)
@@ -320,68 +264,6 @@ func (w *world) decide() {
 		o := w.o
 		o.acks = append(o.acks, func() { o.m.Loaded(c, c.Offset) })
 	}
-}
-
-// checkScheduled: a scheduled message that was due and known when the machine had
-// nothing to do has taken its place: none of its key that is younger goes first.
-func (w *world) checkScheduled(c *lane.Copy) {
-	if w.unordered {
-		return
-	}
-	for off, msg := range w.input[:min(c.Origin, w.noneRead)] {
-		older := &lane.Copy{ID: msg.id, Moves: 0}
-		if msg.at.IsZero() || msg.key != c.Key || msg.id == c.ID || msg.at.After(w.noneAt) || w.o.moving[msg.id] || w.settled(older) {
-			continue
-		}
-		w.fail("key %s: origin %d is started before %d, which was due", c.Key, c.Origin, off)
-	}
-}
-
-// checkHeld: no younger message of a key starts until an older one that died is
-// done or discarded, redriven or not.
-func (w *world) checkHeld(c *lane.Copy) {
-	if !w.hold {
-		return
-	}
-	for _, d := range w.dead {
-		if d.key == c.Key && d.origin < c.Origin && d.at.IsZero() && !w.letGone(d.id) && !w.settled(&lane.Copy{ID: d.id, Moves: 1 << 20}) {
-			w.fail("key %s: origin %d is started past the dead letter of %d", c.Key, c.Origin, d.origin)
-		}
-	}
-}
-
-func (w *world) letGone(id streaming.MessageID) bool {
-	return slices.ContainsFunc(w.dead, func(d record) bool { return d.id == id && d.discarded })
-}
-
-// settled looks at marks and dead letters only.
-func (w *world) settled(c *lane.Copy) bool {
-	for _, m := range w.marks {
-		if m.id == c.ID && (m.done || c.Moves <= m.moves) {
-			return true
-		}
-	}
-	for _, d := range w.dead {
-		if d.id == c.ID && c.Moves <= d.moves {
-			return true
-		}
-	}
-	return false
-}
-
-// endedByFact looks at the durable state only.
-func (w *world) endedByFact(c *lane.Copy) bool {
-	if w.settled(c) {
-		return true
-	}
-	for _, tier := range w.tiers {
-		for _, r := range tier {
-			if r.id == c.ID && r.moves > c.Moves {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 func (w *world) finish(c *lane.Copy) {
@@ -463,34 +345,6 @@ func (w *world) readAll() bool {
 		all = all && w.o.read[i+1] == int64(len(tier))
 	}
 	return all && (!w.hold || w.o.read[deadAt] == int64(len(w.dead)))
-}
-
-func (w *world) check() {
-	for off, msg := range w.input {
-		done, dead := 0, 0
-		for _, m := range w.marks {
-			if m.id == msg.id && m.done {
-				done++
-			}
-		}
-		for _, d := range w.dead {
-			if d.id == msg.id && !d.redriven {
-				dead++
-			}
-		}
-		if done+dead != 1 {
-			w.fail("message at %d of %s: done %d times and dead %d times", off, msg.key, done, dead)
-		}
-	}
-	for i := range w.committed {
-		end := int64(len(w.input))
-		if i > 0 {
-			end = w.o.read[i]
-		}
-		if at := w.o.m.Watermark(lane.Log(i)); at != end {
-			w.fail("all is settled, but log %d can be committed up to %d of %d only", i, at, end)
-		}
-	}
 }
 
 func (w *world) fail(format string, args ...any) {
