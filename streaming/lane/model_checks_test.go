@@ -15,7 +15,7 @@ func (w *world) checkScheduled(c *lane.Copy) {
 	}
 	for off, msg := range w.input[:min(c.Origin, w.noneRead)] {
 		older := &lane.Copy{ID: msg.id, Moves: 0}
-		if msg.at.IsZero() || msg.key != c.Key || msg.id == c.ID || msg.at.After(w.noneAt) || w.o.moving[msg.id] || w.settled(older) {
+		if msg.at.IsZero() || msg.key != c.Key || msg.id == c.ID || msg.at.After(w.noneAt) || w.o.moving[msg.id] > 0 || w.noneMoving[msg.id] > 0 || w.settled(older) {
 			continue
 		}
 		w.fail("key %s: origin %d is started before %d, which was due", c.Key, c.Origin, off)

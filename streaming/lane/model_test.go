@@ -3,6 +3,7 @@ package lane_test
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"testing"
@@ -37,10 +38,11 @@ type world struct {
 	o       *owner
 	crashes int
 
-	unordered bool
-	hold      bool      // a dead letter holds its key: tiers has the hold log, dead is a log of the machine
-	noneAt    time.Time // when the machine had nothing to do last
-	noneRead  int64     // the input that it had read by then
+	unordered  bool
+	hold       bool                        // a dead letter holds its key: tiers has the hold log, dead is a log of the machine
+	noneAt     time.Time                   // when the machine had nothing to do last
+	noneRead   int64                       // the input that it had read by then
+	noneMoving map[streaming.MessageID]int // and what was moving
 
 	redrives int
 	discards int
@@ -76,8 +78,8 @@ type owner struct {
 	m       *lane.Machine
 	read    []int64
 	running []*lane.Copy
-	moving  map[streaming.MessageID]bool // whose next copy is not acknowledged
-	writes  []func() func()              // durable step, then acknowledgement
+	moving  map[streaming.MessageID]int // appends of next copies that are not acknowledged
+	writes  []func() func()             // durable step, then acknowledgement
 	acks    []func()
 }
 
@@ -114,7 +116,7 @@ func (w *world) start() {
 		m.RecallFact(d.id, lane.Fact{Moves: d.moves, Origin: d.origin})
 	}
 	w.noneAt = time.Time{}
-	w.o = &owner{m: m, moving: map[streaming.MessageID]bool{}, read: append([]int64(nil), w.committed...)}
+	w.o = &owner{m: m, moving: map[streaming.MessageID]int{}, read: append([]int64(nil), w.committed...)}
 	m.Open(append([]int64(nil), w.committed...))
 }
 
@@ -223,7 +225,7 @@ func (w *world) decide() {
 	switch d.Action {
 	case lane.None:
 		if room {
-			w.noneAt, w.noneRead = w.now, w.o.read[0]
+			w.noneAt, w.noneRead, w.noneMoving = w.now, w.o.read[0], maps.Clone(w.o.moving)
 		}
 	case lane.Run:
 		w.say("run %s/%d of %s, log %d at %d", name(c), c.Moves, c.Key, c.Log, c.Offset)
@@ -309,14 +311,14 @@ func (w *world) finish(c *lane.Copy) {
 
 func (w *world) move(c *lane.Copy, tier lane.Log, tried int, due time.Time) {
 	o := w.o
-	o.moving[c.ID] = true
+	o.moving[c.ID]++
 	o.writes = append(o.writes, func() func() {
 		r := record{message: w.input[c.Origin], origin: c.Origin, moves: c.Moves + 1, attempts: tried, due: due}
 		off := int64(len(w.tiers[tier-1]))
 		w.tiers[tier-1] = append(w.tiers[tier-1], r)
 		w.say("append %s/%d to tier %d at %d", name(c), r.moves, tier, off)
 		return func() {
-			delete(o.moving, c.ID)
+			o.moving[c.ID]--
 			var payload any
 			if w.rnd.IntN(3) > 0 {
 				payload = off
