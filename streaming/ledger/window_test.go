@@ -94,7 +94,7 @@ func (m *model) len() (n int) {
 func TestWindowIsLikeItsModel(t *testing.T) {
 	t.Parallel()
 	r := chance(t)
-	for range 200 {
+	for range 100 {
 		now := start
 		w := NewWindow(time.Duration(1+r.IntN(200))*time.Second, 1+r.IntN(200), func() time.Time { return now })
 		w.entries.first = -uint32(r.IntN(1000)) // the numbers wrap
@@ -141,7 +141,7 @@ func TestAMillionMessagesTake64MiB(t *testing.T) {
 	before := liveHeap()
 	w = NewWindow(time.Hour, 1_000_000, clock)
 	worst := uint64(0)
-	for n := range uint64(2_000_000) {
+	for n := range uint64(1_100_000) {
 		slots := len(w.index.slots)
 		w.SettleAt(id(n), lane.Fact{Done: true, Origin: int64(n)}, start)
 		w.Evict(nobody)
