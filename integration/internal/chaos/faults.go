@@ -180,13 +180,24 @@ func (s *storm) restart(ctx context.Context, rnd *rand.Rand) {
 	select {
 	case <-s.fleet.signal(w, syscall.SIGTERM):
 		if w.err != nil {
-			s.fail(fmt.Errorf("worker %d does not end well: %w", w.number, w.err))
+			s.undrained(fmt.Errorf("worker %d does not end well: %w", w.number, w.err))
 		}
 	case <-time.After(drainWithin):
-		s.fail(fmt.Errorf("worker %d does not drain within %s", w.number, drainWithin))
+		s.undrained(fmt.Errorf("worker %d does not drain within %s, and is killed", w.number, drainWithin))
 		<-s.fleet.signal(w, syscall.SIGKILL)
+		s.note(&s.happened.Kills, "worker %d: SIGKILL", w.number)
 	}
 	s.fail(s.fleet.restart(w))
+}
+
+// undrained is a failure only where nothing was in the way of draining: a worker
+// that reaches no broker cannot commit, nor leave its group.
+func (s *storm) undrained(err error) {
+	if s.Cuts+s.BrokerKills+s.BrokerRestarts+s.BrokerCuts > 0 {
+		s.note(nil, "%v", err)
+		return
+	}
+	s.fail(err)
 }
 
 func (s *storm) freeze(ctx context.Context, rnd *rand.Rand) {
