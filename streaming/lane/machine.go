@@ -259,6 +259,17 @@ func (m *Machine) take(c *Copy, payload any) {
 	}
 }
 
+// Unload drops the payload of a copy in a tier that others of its key stand
+// before, and reports whether it did: it is asked for again in its turn.
+func (m *Machine) Unload(c *Copy) bool {
+	if c.Log == Input || c.state != waiting || c.Payload == nil || c.queue == nil || c.queue.copies[0] == c {
+		return false
+	}
+	m.weigh(c, -1)
+	c.Payload = nil
+	return true
+}
+
 // weigh counts a copy's payload in (1) or out (-1).
 func (m *Machine) weigh(c *Copy, by int) {
 	if c.Log == Input {

@@ -17,8 +17,7 @@ type message struct {
 	bad  error          // the envelope breaks the contract: what is wrong with it
 	copy lane.Copy      // of an input record. In a tier it stands alone, as it outlives its value in memory
 
-	acked  bool // its sender knows that it has arrived
-	loaded bool // its value was read again, on the lane's account of loads
+	acked bool // its sender knows that it has arrived
 }
 
 // decodeInput reads a record of the input topic. What parley- hop headers it

@@ -14,8 +14,13 @@ const loadPause = time.Second
 // is due must not wait for what is not.
 type loads struct {
 	waiting []*lane.Copy
-	bytes   int // of those under way, and of those in memory until their copies end
+	loaded  map[*lane.Copy]bool // in memory until their copies end
+	bytes   int                 // of these, and of those under way
+	evicted time.Time           // when room was last made
 }
+
+// evictPause is the least time between two searches for room.
+const evictPause = 10 * time.Millisecond
 
 // load fetches the value of a copy that was not kept in memory, as soon as there
 // is room.
@@ -29,7 +34,7 @@ func (l *Lane) load(c *lane.Copy) {
 func (l *Lane) loadMore() {
 	for len(l.loads.waiting) > 0 {
 		c := l.loads.waiting[0]
-		if l.loads.bytes > 0 && l.loads.bytes+c.Size > l.cfg.Memory.half()/2 {
+		if l.loads.bytes > 0 && l.loads.bytes+c.Size > l.cfg.Memory.half()/2 && !l.evict() {
 			return
 		}
 		l.loads.waiting = l.loads.waiting[1:]
@@ -38,8 +43,26 @@ func (l *Lane) loadMore() {
 	}
 }
 
+// evict drops values that were read for copies which others of their key have
+// come before meanwhile: these may wait for room themselves.
+func (l *Lane) evict() (some bool) {
+	if l.now.Sub(l.loads.evicted) < evictPause {
+		return false
+	}
+	l.loads.evicted = l.now
+	for c := range l.loads.loaded {
+		if l.machine.Unload(c) {
+			delete(l.loads.loaded, c)
+			l.loads.bytes -= c.Size
+			some = true
+		}
+	}
+	return some
+}
+
 // unload makes the room of a value free again.
 func (l *Lane) unload(c *lane.Copy) {
+	delete(l.loads.loaded, c)
 	l.loads.bytes -= c.Size
 	l.loadMore()
 }
@@ -50,11 +73,15 @@ func (l *Lane) fetch(c *lane.Copy) {
 	l.post(func() {
 		if err == nil {
 			m, _ := decodeHop(rec, c.Log)
-			m.loaded = true
 			l.machine.Loaded(c, m)
 			if c.Payload != m { // it came from elsewhere meanwhile
 				l.unload(c)
+				return
 			}
+			if l.loads.loaded == nil {
+				l.loads.loaded = make(map[*lane.Copy]bool)
+			}
+			l.loads.loaded[c] = true
 			return
 		}
 		l.unload(c)

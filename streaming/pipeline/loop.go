@@ -143,6 +143,7 @@ func (l *Lane) decide() {
 	}
 	now := l.cfg.Clock.Now()
 	l.now = now
+	defer l.loadMore() // what was decided may have made room
 	for !l.closing {
 		d := l.machine.Next(now, l.room(now))
 		switch d.Action {
@@ -267,7 +268,7 @@ func (l *Lane) ended(c *lane.Copy) {
 		l.cfg.Observer.InFlight(-1)
 		return
 	}
-	if m, ok := c.Payload.(*message); ok && m.loaded {
+	if l.loads.loaded[c] {
 		l.unload(c)
 	}
 }

@@ -107,6 +107,37 @@ func TestALaneThatIsAloneHasAllTheMemory(t *testing.T) {
 	})
 }
 
+// A value that was read for a message which an older one of its key has come
+// before meanwhile gives its room to that one (seed 799657572 of the simulation).
+func TestALoadedValueDoesNotWaitForOneThatWaitsForItsRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := pipeline.NewMemory(4000) // room for one value of 900 bytes at a time
+		x := newInstance(t, 1, func(_ context.Context, d *streaming.Delivery) error {
+			if d.Envelope.ID == "0" && d.Attempt == 1 {
+				time.Sleep(9200 * time.Millisecond) // it is due again at 10.2 s
+				return errors.New("once")
+			}
+			return nil
+		}, func(cfg *pipeline.Config) { cfg.Memory, cfg.MaxHeld = memory, 0 })
+		recs := []streaming.Record{x.sized(0, 900), x.sized(1, 900)}
+		for i := range recs {
+			recs[i].Key = []byte("key")
+			if i == 1 {
+				env, err := schemas.DecodeEnvelope(&recs[i])
+				if err != nil {
+					t.Fatal(err)
+				}
+				env.DeliverAt = x.begin.Add(10 * time.Second) // read again before the other, placed behind it
+				recs[i].Headers = schemas.AppendEnvelope(nil, &env)
+			}
+		}
+		x.lanes[0].Offer(0, recs)
+		pass(time.Minute)
+		x.want("starts", x.seen(), "[0#1@0s 0#2@10.2s 1#1@10.21s]") // it had to be read once more
+		x.close()
+	})
+}
+
 // Values that wait are kept up to their half, and read again up to half of that
 // at a time; all are handled.
 func TestValuesThatWaitAreBounded(t *testing.T) {
