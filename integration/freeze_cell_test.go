@@ -39,10 +39,8 @@ type cell struct {
 	client   *kgo.Client
 	workers  [2]*exec.Cmd
 
-	starts int // of workers
-
 	mu      sync.Mutex
-	up      int                  // workers that have had partitions
+	up      [2]bool              // workers that have had partitions
 	changed chan struct{}        // closed and made anew at each change of the following
 	started map[string][]run     // by message: its runs that have begun
 	ended   map[run]bool         // these have left their handler
@@ -89,7 +87,7 @@ func (c *cell) await(ctx context.Context, what string, ok func() bool) error {
 }
 
 func (c *cell) run(ctx context.Context, rounds int) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(rounds)*10*time.Second+time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(rounds)*20*time.Second+time.Minute)
 	defer cancel()
 	c.changed = make(chan struct{})
 	c.started, c.outputs, c.read, c.acted, c.ended = map[string][]run{}, map[string][]written{}, map[int32]int64{}, map[string]int{}, map[run]bool{}
@@ -124,7 +122,7 @@ func (c *cell) run(ctx context.Context, rounds int) error {
 		inHand = append(inHand, frozen...)
 		c.Rounds++
 	}
-	if err := c.await(ctx, "the workers are up", func() bool { return c.up == c.starts }); err != nil {
+	if err := c.bothUp(ctx); err != nil {
 		return err
 	}
 	for _, w := range c.workers {
@@ -138,9 +136,16 @@ func (c *cell) run(ctx context.Context, rounds int) error {
 	return c.judge(ctx, inHand)
 }
 
+func (c *cell) bothUp(ctx context.Context) error {
+	return c.await(ctx, "both workers are up", func() bool { return c.up[0] && c.up[1] })
+}
+
 // round sends messages, freezes the first worker that is in the middle of one,
 // and wakes it when another has them.
 func (c *cell) round(ctx context.Context, sender *agents.Sender, n int) ([]run, error) {
+	if err := c.bothUp(ctx); err != nil {
+		return nil, err
+	}
 	var ids []string
 	var drafts []agents.Draft
 	held := 0
@@ -345,14 +350,14 @@ func (c *cell) start(slot int) error {
 		return err
 	}
 	c.workers[slot] = cmd
-	c.starts++
+	c.change(func() { c.up[slot] = false })
 	go func() {
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			if id, r, ok := strings.Cut(lines.Text(), " "); ok {
 				c.change(func() {
 					switch id {
 					case "up":
-						c.up++
+						c.up[slot] = true
 					case "ended":
 						c.ended[run(r)] = true
 					default:
