@@ -191,7 +191,7 @@ func (c *cell) round(ctx context.Context, sender *agents.Sender, n int) ([]run, 
 	c.mu.Lock()
 	for _, id := range ids {
 		for _, r := range c.started[id] {
-			if r.slot() == victim.slot() && !c.ended[r] {
+			if r.slot() == victim.slot() && !c.ended[r] && len(c.outputs[id]) == 0 {
 				inHand[id] = r
 			}
 		}
@@ -199,7 +199,7 @@ func (c *cell) round(ctx context.Context, sender *agents.Sender, n int) ([]run, 
 	c.mu.Unlock()
 	if err := c.await(ctx, "another worker takes over", func() bool {
 		for id := range inHand {
-			if last := c.started[id][len(c.started[id])-1]; last.slot() == victim.slot() {
+			if last := c.started[id][len(c.started[id])-1]; last.slot() == victim.slot() && len(c.outputs[id]) == 0 {
 				return false
 			}
 		}
