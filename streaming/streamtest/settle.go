@@ -104,12 +104,12 @@ func (m *simulator) unsettled(ctx context.Context) (string, error) {
 		for tp, end := range ends {
 			ranges = append(ranges, kafka.Range{TopicPartition: tp, From: max(committed[i][tp], starts[tp]), To: end})
 		}
-		n := 0
-		if err := m.log.Scan(ctx, ranges, func(streaming.Record) { n++ }); err != nil {
+		n := make(map[string]int)
+		if err := m.log.Scan(ctx, ranges, func(rec streaming.Record) { n[fmt.Sprintf("%s/%d", rec.Topic, rec.Partition)]++ }); err != nil {
 			return "", err
 		}
-		if n > 0 {
-			left += fmt.Sprintf("%s has not settled %d records; ", a.cfg.Agent, n)
+		if len(n) > 0 {
+			left += fmt.Sprintf("%s has not settled %v; ", a.cfg.Agent, n)
 		}
 	}
 	return left, nil

@@ -104,3 +104,14 @@ func TestOnlyTheGuiltyDieOfACrash(t *testing.T) {
 		}
 	}
 }
+
+// A value that is in memory must not wait for one that has no room there: a
+// scheduled message, fetched as it was due, behind an older one of its key.
+func TestScheduledMessagesInLittleRoom(t *testing.T) {
+	for seed := range uint64(6) {
+		w := world{seed: seed, exactlyOnce: seed%2 == 1, protocol: kafka.ProtocolClassic, narrow: true, scheduled: true}
+		s := w.simulation()
+		s.Calm = true
+		streamtest.Simulate(t, seed, s)
+	}
+}
