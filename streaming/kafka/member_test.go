@@ -93,7 +93,7 @@ func TestWhatIsHeldUnderAFormerMemberIDIsLost(t *testing.T) {
 	}
 
 	beats, thrownOut := make(chan struct{}), make(chan struct{})
-	c.ControlKey(kmsg.Heartbeat.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake's signature
+	c.ControlKey(kmsg.Heartbeat.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		close(beats)
 		c.SleepControl(func() { <-thrownOut })
 		resp := req.ResponseKind().(*kmsg.HeartbeatResponse)
@@ -113,7 +113,7 @@ func TestWhatIsHeldUnderAFormerMemberIDIsLost(t *testing.T) {
 		t.Fatal(resp, err)
 	}
 	between, refused := kafka.Membership{}, error(nil)
-	c.ControlKey(kmsg.SyncGroup.Int16(), func(kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake's signature
+	c.ControlKey(kmsg.SyncGroup.Int16(), func(kmsg.Request) (kmsg.Response, error, bool) {
 		c.DropControl()
 		c.SleepControl(func() { // the member has joined, and does not know yet what it holds
 			between, refused = m.Membership(), m.Commit(context.Background(), zero(0))
@@ -175,12 +175,12 @@ func TestAMemberThatIsFencedLosesAllAndJoinsAgain(t *testing.T) {
 		m, heard := join(t, c, protocol)
 		heard.next(t, "assigned [0 1]")
 		was := m.Membership()
-		c.ControlKey(kmsg.Heartbeat.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake's signature
+		c.ControlKey(kmsg.Heartbeat.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
 			resp := req.ResponseKind().(*kmsg.HeartbeatResponse)
 			resp.ErrorCode = kerr.IllegalGeneration.Code
 			return resp, nil, true
 		})
-		c.ControlKey(kmsg.ConsumerGroupHeartbeat.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake's signature
+		c.ControlKey(kmsg.ConsumerGroupHeartbeat.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
 			resp := req.ResponseKind().(*kmsg.ConsumerGroupHeartbeatResponse)
 			resp.ErrorCode = kerr.FencedMemberEpoch.Code
 			return resp, nil, true

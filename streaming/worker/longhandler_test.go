@@ -264,12 +264,12 @@ func TestWhatWasLostCommitsNothing(t *testing.T) {
 		<-b.worker("a", true).Ready()
 		b.send("long", 0, time.Minute)
 		time.Sleep(30 * time.Second)
-		b.fake.ControlKey(kmsg.Heartbeat.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake's signature
+		b.fake.ControlKey(kmsg.Heartbeat.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
 			resp := req.ResponseKind().(*kmsg.HeartbeatResponse)
 			resp.ErrorCode = kerr.IllegalGeneration.Code
 			return resp, nil, true
 		})
-		b.fake.ControlKey(kmsg.ConsumerGroupHeartbeat.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake's signature
+		b.fake.ControlKey(kmsg.ConsumerGroupHeartbeat.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
 			resp := req.ResponseKind().(*kmsg.ConsumerGroupHeartbeatResponse)
 			resp.ErrorCode = kerr.FencedMemberEpoch.Code
 			return resp, nil, true

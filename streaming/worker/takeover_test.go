@@ -34,7 +34,7 @@ func TestATakeoverOutlivesABrokersRestart(t *testing.T) {
 
 	// Only a takeover asks for the ledger's offsets.
 	var refused atomic.Int32
-	fake.ControlKey(kmsg.ListOffsets.Int16(), func(kreq kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake's signature
+	fake.ControlKey(kmsg.ListOffsets.Int16(), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 		fake.KeepControl()
 		req := kreq.(*kmsg.ListOffsetsRequest)
 		if !strings.Contains(req.Topics[0].Topic, ".ledger.") || refused.Load() >= 2 {

@@ -52,8 +52,10 @@ func NewReader(brokers []string, topics ...string) (*Reader, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &Reader{client: cl, cancel: cancel, ended: make(chan struct{}), seen: make(map[string][]Seen),
-		known: make(map[string]map[MessageID]bool), next: make(map[string]map[int32]int64)}
+	r := &Reader{
+		client: cl, cancel: cancel, ended: make(chan struct{}),
+		seen: make(map[string][]Seen), known: make(map[string]map[MessageID]bool), next: make(map[string]map[int32]int64),
+	}
 	for _, t := range topics {
 		r.known[t] = make(map[MessageID]bool)
 		r.next[t] = make(map[int32]int64)

@@ -151,8 +151,11 @@ func (r Result) lacks() []string {
 		what      string
 		got, goal int
 	}{
-		{"messages", r.Acknowledged, 2_000_000}, {"SIGKILLs", r.Kills, 30},
-		{"SIGSTOPs of 30 s and more", r.LongFreezes, 20}, {"network cuts", r.Cuts, 20}, {"redeliveries", int(r.Redeliveries), 1},
+		{"messages", r.Acknowledged, 2_000_000},
+		{"SIGKILLs", r.Kills, 30},
+		{"SIGSTOPs of 30 s and more", r.LongFreezes, 20},
+		{"network cuts", r.Cuts, 20},
+		{"redeliveries", int(r.Redeliveries), 1},
 	} {
 		if g.got < g.goal {
 			lacks = append(lacks, fmt.Sprintf("%d of %d %s", g.got, g.goal, g.what))
