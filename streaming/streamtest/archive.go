@@ -36,10 +36,10 @@ func newArchive(log *kafka.Log, agents []*agent) *archive {
 // keep reads on until stop is closed. What is trimmed is older than a window.
 func (a *archive) keep(ctx context.Context, stop <-chan struct{}) error {
 	for len(a.ledgers) > 0 {
-		err := a.catchUp(ctx) // a fault may hit it: then it is tried again
+		_ = a.catchUp(ctx) // a fault may hit it: then it is tried again
 		select {
 		case <-stop:
-			if err = a.catchUp(ctx); err == nil || ctx.Err() != nil {
+			if err := a.catchUp(ctx); err == nil || ctx.Err() != nil {
 				return err
 			}
 			time.Sleep(time.Second)

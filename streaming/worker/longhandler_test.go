@@ -99,9 +99,7 @@ func (b *bubble) worker(name string, deaf bool) *worker.Worker {
 		note := context.AfterFunc(ctx, func() {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			if h.end == 0 {
-				h.cancelled = time.Since(b.begun)
-			}
+			h.cancelled = time.Since(b.begun)
 		})
 		defer note()
 		takes, _ := time.ParseDuration(m.Payload.Message)
