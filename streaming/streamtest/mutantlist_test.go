@@ -121,9 +121,9 @@ var mutants = []mutant{
 		{kafkaMember, "	if kept := m.holds(); len(kept) > 0 && !m.is(id) {\n", "	if kept := m.holds(); len(kept) > 1<<20 {\n"},
 		{kafkaMember, "	if !m.is(id) {\n		return Membership{", "	if id == \"\" {\n		return Membership{"},
 	}},
-	{"an unknown end is taken for an abort", []patch{
-		{workerTx, "	case errors.As(err, &unknown):\n", "	case errors.As(err, &unknown) && time.Now().IsZero():\n"},
-	}},
+	{"a refused commit of offsets does not abort", []patch{{
+		kafkaTransactor, "	if err := t.commitOffsets(ctx, m, commit); err != nil {\n", "	if err := t.commitOffsets(ctx, m, commit); err != nil && !fenced(err) && !errors.Is(err, ErrFenced) {\n",
+	}}},
 	{"a fenced producer is kept", []patch{{
 		kafkaTransactor, "	return errors.Is(err, kerr.ProducerFenced) ||", "	return false && errors.Is(err, kerr.ProducerFenced) ||",
 	}, {

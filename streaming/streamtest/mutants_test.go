@@ -154,7 +154,7 @@ func hunt(t *testing.T, bin string, first uint64, most int) (int, string) {
 	t.Helper()
 	const chunk = 4
 	for n := 0; n < most; n += chunk {
-		cmd := exec.CommandContext(t.Context(), bin, "-test.run", "^TestSimulation$", "-test.v", "-test.timeout", "60s",
+		cmd := exec.CommandContext(t.Context(), bin, "-test.run", "^TestSimulation$", "-test.v", "-test.timeout", "5m",
 			"-seeds", fmt.Sprint(chunk), "-seed", fmt.Sprint(first+uint64(n)), "-traces", t.TempDir())
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
