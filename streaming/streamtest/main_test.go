@@ -2,6 +2,7 @@ package streamtest_test
 
 import (
 	"flag"
+	"runtime/debug"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -14,4 +15,7 @@ var (
 	traces    = flag.String("traces", "", "folder for the traces of failures; default: that of temporary files")
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400) // a simulation allocates much and keeps little
+	goleak.VerifyTestMain(m)
+}

@@ -14,7 +14,6 @@ const (
 	workerTx         = "streaming/worker/transactions.go"
 	kafkaClient      = "streaming/kafka/client.go"
 	kafkaTransactor  = "streaming/kafka/transactor.go"
-	kafkaMember      = "streaming/kafka/member.go"
 	pipelineSchedule = "streaming/pipeline/schedule.go"
 	pipelineAdmit    = "streaming/pipeline/admit.go"
 	pipelineRecall   = "streaming/pipeline/recall.go"
@@ -117,10 +116,6 @@ var mutants = []mutant{
 	{"no fence: commits name no member", []patch{{
 		kafkaTransactor, "	req.MemberID, req.Generation = m.MemberID, m.Generation\n", "	req.Generation = -1\n",
 	}}},
-	{"a member that was thrown out commits under its new ID", []patch{
-		{kafkaMember, "	if kept := m.holds(); len(kept) > 0 && !m.is(id) {\n", "	if kept := m.holds(); len(kept) > 1<<20 {\n"},
-		{kafkaMember, "	if !m.is(id) {\n		return Membership{", "	if id == \"\" {\n		return Membership{"},
-	}},
 	{"a refused commit of offsets does not abort", []patch{{
 		kafkaTransactor, "	if err := t.commitOffsets(ctx, m, commit); err != nil {\n", "	if err := t.commitOffsets(ctx, m, commit); err != nil && !fenced(err) && !errors.Is(err, ErrFenced) {\n",
 	}}},

@@ -142,9 +142,10 @@ func newPlan(seed uint64, agents []int, faults []Fault, length time.Duration, ex
 }
 
 func (p *plan) drawCrashes(r *rand.Rand) {
-	possible := append(slices.Clone(stepsOf(p.exactlyOnce)), StepBegun, StepBegun, StepBegun, StepResult) // which are met less often
+	possible := append(slices.Clone(stepsOf(p.exactlyOnce)),
+		StepBegun, StepBegun, StepResult, StepClaim, StepCheckpoint, StepTrim) // which are met less often
 	slots := len(p.agents)
-	for range 3 + r.IntN(5) {
+	for range 4 + r.IntN(5) {
 		c := crash{step: possible[r.IntN(len(possible))], after: r.IntN(2) == 0}
 		slot := r.IntN(slots)
 		first := false
@@ -168,7 +169,7 @@ func (p *plan) drawCrashes(r *rand.Rand) {
 		case StepDead, StepRetry:
 			c.nth = 1 + r.IntN(3)
 		default:
-			c.nth = 1 + r.IntN(20)
+			c.nth = 1 + r.IntN(12)
 		}
 		if first {
 			p.crashes[slot] = append([]crash{c}, p.crashes[slot]...)
