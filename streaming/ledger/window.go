@@ -162,4 +162,10 @@ func (w *Window) Since() time.Time {
 
 // Reach is the effective window: how far back every settled message is
 // remembered, at most Span.
-func (w *Window) Reach() time.Duration { return w.now().Sub(w.Since()) }
+func (w *Window) Reach() time.Duration {
+	reach := w.now().Sub(time.UnixMilli(w.cut.Load() + 1))
+	if w.Span > 0 {
+		return min(reach, w.Span)
+	}
+	return reach
+}

@@ -226,3 +226,13 @@ func BenchmarkSettle(b *testing.B) {
 		}
 	})
 }
+
+// The window is its span, to the nanosecond, however often the clock is read: a
+// little less would be told as a bound in size that cuts it.
+func TestAWindowThatNothingCutsReachesItsSpan(t *testing.T) {
+	now := time.Unix(1_000_000_000, 0)
+	ticking := func() time.Time { now = now.Add(time.Nanosecond); return now }
+	if w := NewWindow(time.Hour, 10, ticking); w.Reach() != time.Hour {
+		t.Fatalf("it reaches back %s", w.Reach())
+	}
+}
