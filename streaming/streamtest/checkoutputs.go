@@ -30,7 +30,7 @@ func (m *simulator) outputs(l *log) map[msgID]*output {
 		}
 		for i := range records {
 			env, _ := schemas.DecodeEnvelope(&records[i])
-			id := msgID{env.Source, env.ID}
+			id := named(&records[i])
 			o := all[id]
 			if o == nil {
 				o = &output{topic: topic, partition: records[i].Partition, offset: records[i].Offset, key: string(records[i].Key), reply: env.Kind == streaming.KindReply, value: records[i].Value}
@@ -41,6 +41,20 @@ func (m *simulator) outputs(l *log) map[msgID]*output {
 		}
 	}
 	return all
+}
+
+// named is the message ID that a record's headers say, though they break the
+// contract: what answers a sender of a strange name does.
+func named(rec *streaming.Record) (id msgID) {
+	for _, h := range rec.Headers {
+		switch h.Key {
+		case "ce_source":
+			id.source = string(h.Value)
+		case "ce_id":
+			id.id = string(h.Value)
+		}
+	}
+	return id
 }
 
 // derived is the ID of a run's output.
