@@ -39,8 +39,8 @@ test-bench: ## the measuring program, in small
 test-integration: ## tests on real Kafka and a real registry, in containers
 	go test -tags integration -count=1 -timeout 8m $(GOTESTFLAGS) ./integration/...
 
-simulate: ## SEEDS=200 new simulations; prints the first seed, which replays them (docs/testing.md)
-	go test ./streaming/streamtest -count=1 -v -timeout 20m -run '^TestSimulation$$' -seeds $(SEEDS)
+simulate: ## SEEDS=200 new simulations, and whether all mutants compile; prints the first seed, which replays them (docs/testing.md)
+	go test ./streaming/streamtest -count=1 -v -timeout 20m -run '^TestSimulation$$|^TestMutantsFit$$' -compile -seeds $(SEEDS)
 
 mutants: ## every seeded defect against the simulation's checkers: takes minutes
 	go test ./streaming/streamtest -count=1 -v -timeout 60m -run Mutants -sample 0

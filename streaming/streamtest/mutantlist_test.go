@@ -42,11 +42,11 @@ var mutants = []mutant{
 		pipelineConclude, "	c.waiting = len(c.recs)\n",
 		`	if recs, done := c.recs, c.done; done != nil {
 		mark := l.doneMark(done)
-		l.staged = append(l.staged, &conclusion{mark: &mark, settled: func([]int64, int64) {
+		l.staged = append(l.staged, &conclusion{mark: &mark, settled: func(_ []int64, ledger int64) {
 			for _, rec := range recs {
 				l.append(rec, ackedFunc(func(int64, error) {}))
 			}
-			l.finish(done)
+			l.finish(done, ledger)
 		}})
 		return
 	}

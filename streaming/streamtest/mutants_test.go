@@ -21,11 +21,12 @@ import (
 var (
 	mutantSeeds = flag.Int("mutants", 80, "seeds after which each mutant has to be caught")
 	mutantOnly  = flag.String("mutant", "", "the mutants whose name contains this; empty: -sample of all")
+	compile     = flag.Bool("compile", false, "TestMutantsFit compiles them, too: half a minute")
 	sample      = flag.Int("sample", 1, "how many mutants are drawn where none is named; 0: all, which takes minutes")
 )
 
 // TestMutantsFit holds each patch against today's source: its anchor stands
-// there once, and what comes out is Go. Whether it compiles TestMutants says.
+// there once, and what comes out is Go. With -compile it compiles.
 func TestMutantsFit(t *testing.T) {
 	names := make(map[string]bool)
 	for _, m := range mutants {
@@ -40,6 +41,11 @@ func TestMutantsFit(t *testing.T) {
 		for path, text := range texts {
 			if _, err := parser.ParseFile(token.NewFileSet(), path, text, 0); err != nil {
 				t.Errorf("%s: %v", m.name, err)
+			}
+		}
+		if *compile && err == nil {
+			if out, err := m.goTool(t, texts, "build", "../worker"); err != nil {
+				t.Errorf("%s does not compile: %v\n%s", m.name, err, out)
 			}
 		}
 	}
@@ -66,16 +72,17 @@ func TestMutants(t *testing.T) {
 	caught, total := 0, 0
 	for _, m := range drawn() {
 		total++
-		begin := time.Now()
-		bin := m.build(t)
-		built := time.Since(begin).Round(100 * time.Millisecond)
-		n, violation := hunt(t, bin, first, *mutantSeeds)
-		if violation == "" {
-			t.Errorf("%-40s survived %d seeds", m.name, *mutantSeeds)
-			continue
-		}
-		caught++
-		t.Logf("%-40s caught after %2d seeds (built in %s, %s in all): %s", m.name, n, built, time.Since(begin).Round(100*time.Millisecond), violation)
+		t.Run(m.name, func(t *testing.T) {
+			begin := time.Now()
+			bin := m.build(t)
+			built := time.Since(begin).Round(100 * time.Millisecond)
+			n, violation := hunt(t, bin, first, *mutantSeeds)
+			if violation == "" {
+				t.Fatalf("it has survived %d seeds", *mutantSeeds)
+			}
+			caught++
+			t.Logf("caught after %2d seeds (built in %s, %s in all): %s", n, built, time.Since(begin).Round(100*time.Millisecond), violation[:min(len(violation), 160)])
+		})
 	}
 	t.Logf("%d of %d mutants are caught", caught, total)
 }
@@ -116,11 +123,21 @@ func (m mutant) patched() (map[string]string, error) {
 // build compiles the simulation with the defect laid over the source.
 func (m mutant) build(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
 	texts, err := m.patched()
 	if err != nil {
 		t.Fatal(err)
 	}
+	bin := filepath.Join(t.TempDir(), "mutant.test")
+	if out, err := m.goTool(t, texts, "test", "-c", "-tags", "synctests", "-vet=off", "-o", bin, "."); err != nil {
+		t.Fatalf("%s does not compile: %v\n%s", m.name, err, out)
+	}
+	return bin
+}
+
+// goTool runs a command of go with these texts in the place of files.
+func (m mutant) goTool(t *testing.T, texts map[string]string, command string, args ...string) ([]byte, error) {
+	t.Helper()
+	dir := t.TempDir()
 	replace := map[string]string{}
 	for path, text := range texts {
 		replace[path] = filepath.Join(dir, fmt.Sprintf("%d.go", len(replace)))
@@ -132,15 +149,11 @@ func (m mutant) build(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, bin := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "mutant.test")
+	file := filepath.Join(dir, "overlay.json")
 	if err := os.WriteFile(file, overlay, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-tags", "synctests", "-vet=off", "-overlay", file, "-o", bin, ".").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s does not compile: %v\n%s", m.name, err, out)
-	}
-	return bin
+	return exec.CommandContext(t.Context(), "go", append([]string{command, "-overlay", file}, args...)...).CombinedOutput()
 }
 
 var violationLine = regexp.MustCompile(`seed (\d+): ((?:` + strings.Join(checkers, "|") + `): .*)`)

@@ -116,3 +116,12 @@ func TestScheduledMessagesInLittleRoom(t *testing.T) {
 		streamtest.Simulate(t, seed, s)
 	}
 }
+
+// The example of Simulate does what it says.
+func TestTheExample(t *testing.T) {
+	for seed := range uint64(4) {
+		if o := streamtest.Simulate(t, seed, greetings); o.Input < 200 || o.Runs < 200 {
+			t.Errorf("%d messages, %d runs", o.Input, o.Runs)
+		}
+	}
+}
