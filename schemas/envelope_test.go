@@ -256,7 +256,8 @@ func drawEnvelope(t *rapid.T) streaming.Envelope {
 func TestTimesAreWrittenAsTheirLayoutSays(t *testing.T) {
 	t.Parallel()
 	for _, at := range []time.Time{
-		{}, time.UnixMilli(0), time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC),
+		{},
+		time.UnixMilli(0), time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC),
 		time.Date(2026, 2, 3, 4, 5, 6, 7_890_000, time.FixedZone("", 3600)), time.Date(12345, 1, 2, 3, 4, 5, 0, time.UTC),
 		time.Date(999, 10, 20, 13, 14, 15, 16e6, time.UTC), time.Date(-44, 3, 15, 12, 0, 0, 0, time.UTC),
 	} {
