@@ -19,7 +19,6 @@ const (
 	pipelineRecall   = "streaming/pipeline/recall.go"
 	pipelineSteps    = "streaming/pipeline/steps.go"
 	pipelineDecode   = "streaming/pipeline/decode.go"
-	pipelineDoubt    = "streaming/pipeline/doubt.go"
 	workerControl    = "streaming/worker/control.go"
 	workerCommit     = "streaming/worker/commit.go"
 )
@@ -113,8 +112,10 @@ var mutants = []mutant{
 	{"what has expired is handled", []patch{{
 		pipelineAdmit, "!m.env.Expiry.IsZero() && now", "m.env.Expiry.IsZero() && now",
 	}}},
-	{"no fence: commits name no member", []patch{{
+	{"no fence", []patch{{
 		kafkaTransactor, "	req.MemberID, req.Generation = m.MemberID, m.Generation\n", "	req.Generation = -1\n",
+	}, {
+		kafkaTransactor, "	if m.none() {\n", "	if m.none() && t == nil {\n",
 	}}},
 	{"a refused commit of offsets does not abort", []patch{{
 		kafkaTransactor, "	if err := t.commitOffsets(ctx, m, commit); err != nil {\n", "	if err := t.commitOffsets(ctx, m, commit); err != nil && !fenced(err) && !errors.Is(err, ErrFenced) {\n",
@@ -126,9 +127,6 @@ var mutants = []mutant{
 	}}},
 	{"two copies of a message run at once", []patch{{
 		laneNext, "if head.hasBusyTwin() {", "if head.hasBusyTwin() && now.IsZero() {",
-	}}},
-	{"a retry runs before its elders are read", []patch{{
-		laneNext, "head.Log != Input && m.logs[Input].next <= head.Origin", "head.Log != Input && m.logs[Input].next < 0",
 	}}},
 	{"steps are not read again", []patch{{
 		pipelineRecall, "			l.steps.recall(m, offset)\n", "			_ = offset\n",
@@ -143,9 +141,6 @@ var mutants = []mutant{
 		workerCommit, "&& o.committed[i] < ends[tp.Topic] {\n", "&& o.committed[i] < ends[tp.Topic]-1000 {\n",
 	}, {
 		workerCommit, "c.at.Before(before) && ", "",
-	}}},
-	{"copies in doubt do not wait for each other's ends", []patch{{
-		pipelineDoubt, "l.running > 0 || l.appends > 0 || len(l.staged) > 0 || l.doubt.waiting", "l.running > 0 || l.doubt.waiting",
 	}}},
 	{"tiers are read from their ends", []patch{{
 		workerRebuild, "From: r.positions[i+1], To: ends[tp]}", "From: ends[tp], To: ends[tp]}",

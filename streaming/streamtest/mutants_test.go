@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	mutantSeeds = flag.Int("mutants", 80, "seeds after which each mutant has to be caught")
+	mutantSeeds = flag.Int("mutants", 300, "seeds after which each mutant has to be caught")
 	mutantOnly  = flag.String("mutant", "", "the mutants whose name contains this; empty: -sample of all")
 	compile     = flag.Bool("compile", false, "TestMutantsFit compiles them, too: half a minute")
 	sample      = flag.Int("sample", 1, "how many mutants are drawn where none is named; 0: all, which takes minutes")

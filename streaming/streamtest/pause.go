@@ -2,9 +2,11 @@ package streamtest
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
@@ -60,19 +62,35 @@ func (m *simulator) control(a *agent, paused bool) error {
 	return m.client.ProduceSync(ctx, out).FirstErr()
 }
 
+// deafened reports whether instances may not hear of a pause: what troubles the
+// network or the brokers meanwhile, or has shortly before.
+func (m *simulator) deafened(p paused) bool {
+	from, to := p.from.Sub(m.history.begin), p.to.Sub(m.history.begin)
+	for _, t := range m.plan.troubles {
+		switch t.fault {
+		case FaultPause, FaultRedrive, FaultJoin, FaultLeave, FaultClock:
+		case FaultError: // it may be met at any later time
+			if t.at < to && slices.Contains([]kmsg.Key{kmsg.Fetch, kmsg.ListOffsets}, errorsOf(m.plan.exactlyOnce)[t.kind].key) {
+				return true
+			}
+		default:
+			if t.at < to && t.at+t.last+lostFor+obeyed > from {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // checkPauses: no handler is started while its agent is paused. Where the network
 // fails an instance may not hear of it.
 func (m *simulator) checkPauses(a *agent, runs []*run) {
-	for _, t := range m.plan.troubles {
-		switch t.fault {
-		case FaultPause, FaultRedrive, FaultJoin, FaultLeave, FaultClock, FaultTimeout:
-		default:
-			return
-		}
-	}
 	for _, p := range m.history.pauses {
+		if p.agent != a.number || m.deafened(p) {
+			continue
+		}
 		for _, r := range runs {
-			if p.agent == a.number && r.start.After(p.from.Add(obeyed)) && r.start.Before(p.to) {
+			if r.start.After(p.from.Add(obeyed)) && r.start.Before(p.to) {
 				m.violation("pauses: %s: %s is handled %s after the pause", a.cfg.Agent, r.id, r.start.Sub(p.from))
 			}
 		}

@@ -128,6 +128,9 @@ func newPlan(seed uint64, agents []int, faults []Fault, length time.Duration, ex
 			p.troubles = append(p.troubles, p.drawTrouble(r, drawn[r.IntN(len(drawn))], r.IntN(slots)))
 		}
 	}
+	if slices.Contains(faults, FaultPause) && r.IntN(4) == 0 {
+		p.troubles = append(p.troubles, p.drawTrouble(r, FaultPause, r.IntN(slots)))
+	}
 	if slices.Contains(faults, FaultTimeout) {
 		for range r.IntN(3) {
 			p.troubles = append(p.troubles, p.drawTrouble(r, FaultTimeout, r.IntN(slots)))
