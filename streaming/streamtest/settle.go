@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/seed-c9b6dc07/parley/streaming"
 	"github.com/seed-c9b6dc07/parley/streaming/audit"
@@ -49,13 +50,31 @@ func (m *simulator) settle(ctx context.Context) string {
 
 // unjam helps the fake broker out where a group does not come into being: each
 // join starts its rebalance timer anew, so that members whose joins time out
-// keep it from ever firing. Kafka's is not started anew. Keeping everybody away
-// for a while lets it fire.
+// keep it from ever firing. Kafka's is not started anew. Keeping everybody away for
+// a while lets it fire. And a member that dies as its group becomes stable may be
+// kept for ever, without a session: it is made to leave.
 func (m *simulator) unjam(ctx context.Context) {
 	jammed := false
+	alive := m.alive()
 	for _, a := range m.agents {
 		groups, err := kadm.NewClient(m.client).DescribeGroups(ctx, a.cfg.Group)
-		if err == nil && groups[a.cfg.Group].State == "PreparingRebalance" {
+		if err != nil {
+			continue
+		}
+		g := groups[a.cfg.Group]
+		for _, member := range g.Members {
+			if !alive[member.ClientID] {
+				m.history.hit("dead member kept by the fake broker")
+				m.history.note("the fake broker keeps %s in group %s: it is made to leave", member.ClientID, a.cfg.Group)
+				leave := kmsg.NewLeaveGroupRequest()
+				leave.Group = a.cfg.Group
+				leave.Members = []kmsg.LeaveGroupRequestMember{{MemberID: member.MemberID}}
+				if _, err := leave.RequestWith(ctx, m.client); err != nil {
+					m.history.note("it does not: %v", err)
+				}
+			}
+		}
+		if g.State == "PreparingRebalance" || g.State == "CompletingRebalance" {
 			jammed = true
 			m.takenOver(a) // of partitions that members held until now
 		}
@@ -76,6 +95,19 @@ func (m *simulator) unjam(ctx context.Context) {
 	for _, s := range m.slots {
 		s.calm()
 	}
+}
+
+// alive are the processes that run now, by name.
+func (m *simulator) alive() map[string]bool {
+	names := make(map[string]bool)
+	for _, s := range m.slots {
+		s.mu.Lock()
+		if s.process != nil {
+			names[s.process.name] = true
+		}
+		s.mu.Unlock()
+	}
+	return names
 }
 
 // unsettled says which records are not passed by committed offsets. The markers
