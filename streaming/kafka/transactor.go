@@ -87,26 +87,28 @@ func (t *Transactor) Do(ctx context.Context, m Membership, commit map[streaming.
 		return nil, &AbortedError{Err: ErrFenced}
 	}
 	if err := t.client.BeginTransaction(); err != nil {
-		return nil, t.abort(ctx, err, nil)
+		return nil, t.abort(ctx, err, 0, nil)
 	}
 	if err := t.commitOffsets(ctx, m, commit); err != nil {
-		return nil, t.abort(ctx, err, nil)
+		return nil, t.abort(ctx, err, 0, nil)
 	}
 	var (
 		mu      sync.Mutex
 		first   error
+		written int
 		refused map[int]error
 		offsets = make([]int64, len(recs))
 	)
 	for i, rec := range recs {
 		t.client.Produce(ctx, toClient(rec), func(r *kgo.Record, err error) {
+			mu.Lock()
+			defer mu.Unlock()
 			if err == nil {
 				offsets[i] = r.Offset
+				written++
 				return
 			}
 			err = refusal(err)
-			mu.Lock()
-			defer mu.Unlock()
 			if first == nil {
 				first = fmt.Errorf("append to %s: %w", r.Topic, err)
 			}
@@ -119,13 +121,13 @@ func (t *Transactor) Do(ctx context.Context, m Membership, commit map[streaming.
 		})
 	}
 	if err := t.client.Flush(ctx); err != nil {
-		return nil, t.abort(ctx, err, nil)
+		return nil, t.abort(ctx, err, 0, nil)
 	}
 	if first != nil {
-		return nil, t.abort(ctx, first, refused)
+		return nil, t.abort(ctx, first, written, refused)
 	}
 	if !valid() {
-		return nil, t.abort(ctx, ErrFenced, nil)
+		return nil, t.abort(ctx, ErrFenced, written, nil)
 	}
 	if err := t.client.EndTransaction(ctx, kgo.TryCommit); err != nil {
 		if rerr := t.renew(); rerr != nil {
@@ -138,12 +140,16 @@ func (t *Transactor) Do(ctx context.Context, m Membership, commit map[streaming.
 
 // abort ends a transaction without effect, with a new producer where the old
 // one cannot. What the old one left open is aborted by InitProducerID.
-func (t *Transactor) abort(ctx context.Context, cause error, refused map[int]error) error {
+//
+// It cannot where none of its records was written, either. The broker has the
+// transaction open as soon as it has been sent offsets; the client does not know
+// of those and would end nothing: the next transaction would commit them.
+func (t *Transactor) abort(ctx context.Context, cause error, written int, refused map[int]error) error {
 	err := t.client.AbortBufferedRecords(ctx)
 	if err == nil {
 		err = t.client.EndTransaction(ctx, kgo.TryAbort)
 	}
-	if err != nil || fatal(cause) {
+	if err != nil || written == 0 || fatal(cause) {
 		if rerr := t.renew(); rerr != nil {
 			return &AbortedError{Err: errors.Join(cause, err, rerr)}
 		}
@@ -198,7 +204,7 @@ func (t *Transactor) commitOffsets(ctx context.Context, m Membership, commit map
 		switch err := worst(resp); {
 		case err == nil:
 			return nil
-		case errors.Is(err, kerr.ConcurrentTransactions), kerr.IsRetriable(err) && !errors.Is(err, kerr.RebalanceInProgress):
+		case errors.Is(err, kerr.ConcurrentTransactions):
 			select { // the end of the transaction before is still being written
 			case <-ctx.Done():
 				return ctx.Err()

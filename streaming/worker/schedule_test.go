@@ -50,9 +50,9 @@ func testAScheduledMessageTakesItsPlaceWhenItIsDue(t *testing.T, exactlyOnce boo
 			t.Fatal(err)
 		}
 	}
-	due := time.Now().Add(time.Second).Truncate(time.Millisecond)
+	due := time.Now().Add(3 * time.Second).Truncate(time.Millisecond) // time for a restart
 	send("late", agents.DeliverAt(due))
-	send("soon", agents.DeliverAt(time.Now().Add(20*time.Millisecond)))
+	send("soon", agents.DeliverAt(time.Now().Add(500*time.Millisecond)))
 	send("now")
 	got.await(t, 2)
 	stop()
