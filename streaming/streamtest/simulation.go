@@ -123,6 +123,9 @@ func (s Simulation) run(t *testing.T, seed uint64) *Outcome {
 		s.Faults = nil
 	}
 	o := &Outcome{Seed: seed}
+	defer time.AfterFunc(realTimeout, func() {
+		panic(fmt.Sprintf("seed %d: stuck: it has not ended in %s of real time, the goroutines tell where", seed, realTimeout))
+	}).Stop()
 	synctest.Test(t, func(t *testing.T) {
 		m := &simulator{t: t, s: s, seed: seed, network: &kfake.VirtualNetwork{}, history: newHistory()}
 		if err := m.simulate(); err != nil {
@@ -191,6 +194,9 @@ const (
 	rebalanceTimeout = 4 * time.Second
 	drainTimeout     = 2 * time.Second
 	settleTimeout    = 5 * time.Minute // until everything has to be settled
+	// realTimeout bounds a seed, which takes a second, in real time: in an endless
+	// loop no virtual time passes, and nothing in the bubble would ever notice.
+	realTimeout = 2 * time.Minute
 )
 
 func (m *simulator) simulate() error {
