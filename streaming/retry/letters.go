@@ -48,7 +48,6 @@ type partition struct {
 	gone     map[int64]bool   // it was discarded
 	runs     map[string]*runState
 	live     map[string]bool // topics in the latest checkpoint: the tiers that a worker reads
-	epoch    int64           // the highest valid claim so far
 
 	found, todo []letter                 // see judge
 	redriven    map[streaming.Reason]int // by the run
@@ -173,12 +172,6 @@ func (p *partition) ledgerRecord(ctx context.Context, codec *schemas.Codec, rec 
 		return fmt.Errorf("read the ledger: %w", err)
 	}
 	for _, m := range marks {
-		if m.Kind == streaming.MarkClaim {
-			p.epoch = max(p.epoch, m.Epoch)
-		}
-		if m.Epoch < p.epoch {
-			continue // void: its writer had lost the lane (rule F2)
-		}
 		if m.Kind == streaming.MarkCheckpoint {
 			clear(p.live)
 			for topic := range m.Checkpoint.Ends {

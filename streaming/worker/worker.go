@@ -84,6 +84,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer log.Close()
 	w.log = log
 	if err := w.prepareTopics(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // told to end before it has begun
+		}
 		return err
 	}
 

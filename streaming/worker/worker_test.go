@@ -252,6 +252,18 @@ func testRulesKeepTheOrderOfAKey(t *testing.T, exactlyOnce bool) {
 	}
 }
 
+func TestAWorkerThatIsToldToEndAsItStartsHasNotFailed(t *testing.T) {
+	w, err := connect(t, streamtest.NewCluster(t)).Worker(agents.New("taker", agents.Config{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := w.Run(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAgentStopEndsTheAgentAfterWhatCameBefore(t *testing.T) {
 	inEachMode(t, testAgentStopEndsTheAgentAfterWhatCameBefore)
 }
