@@ -28,6 +28,7 @@ type Transactor struct {
 	id     string
 	client *kgo.Client
 	topics topicIDs
+	known  map[string]bool // topics whose partitions the client has in place
 }
 
 // NewTransactor returns a transactor with that transactional ID, which fences
@@ -48,7 +49,7 @@ func (t *Transactor) renew() error {
 		kgo.TransactionTimeout(transactionTimeout),
 		kgo.ConcurrentTransactionsBackoff(time.Millisecond),
 	)...)
-	t.client = cl
+	t.client, t.known = cl, make(map[string]bool)
 	return err
 }
 
@@ -126,6 +127,9 @@ func (t *Transactor) Do(ctx context.Context, m Membership, commit map[streaming.
 	if first != nil {
 		return nil, t.abort(ctx, first, written, refused)
 	}
+	if err := t.awaitPartitions(ctx, recs, t.client.PartitionLeader); err != nil {
+		return nil, t.abort(ctx, err, 0, nil)
+	}
 	if !valid() {
 		return nil, t.abort(ctx, ErrFenced, written, nil)
 	}
@@ -136,6 +140,28 @@ func (t *Transactor) Do(ctx context.Context, m Membership, commit map[streaming.
 		return nil, &UnknownEndError{Err: err}
 	}
 	return offsets, nil
+}
+
+// awaitPartitions waits until the client has the partitions in place of all that
+// it has written. It may have written to a topic that is new to it, and had the
+// acknowledgement, a moment before it puts them in place. What it ends is a
+// transaction of the partitions that it has: if there are none, it aborts what is
+// to be committed, as empty, and reports success.
+func (t *Transactor) awaitPartitions(ctx context.Context, recs []*streaming.Record, leader func(topic string, partition int32) (id, epoch int32, err error)) error {
+	for _, rec := range recs {
+		for !t.known[rec.Topic] {
+			if id, epoch, err := leader(rec.Topic, 0); id >= 0 || epoch >= 0 || err != nil {
+				t.known[rec.Topic] = true
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(100 * time.Microsecond):
+			}
+		}
+	}
+	return nil
 }
 
 // abort ends a transaction without effect, with a new producer where the old

@@ -121,9 +121,7 @@ func (h *holder) handled(key string) (ids []string) {
 
 // A dead letter holds its key across restarts until it is redriven and done, or
 // discarded; then what waited goes on in order. Other keys are not held.
-//
-// Exactly once is not in here: it stalls now and then (DESIGN.md, Open).
-func TestADeadLetterHoldsItsKey(t *testing.T) { testADeadLetterHoldsItsKey(t, false) }
+func TestADeadLetterHoldsItsKey(t *testing.T) { inEachMode(t, testADeadLetterHoldsItsKey) }
 
 func testADeadLetterHoldsItsKey(t *testing.T, exactlyOnce bool) {
 	h := newHolder(t, exactlyOnce)
