@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -81,6 +82,9 @@ func (f *Fleet) watch(s *slot, cmd *exec.Cmd, gone chan struct{}) {
 	err := cmd.Wait()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if s.told && diedOf(err, syscall.SIGTERM) {
+		err = nil // it had not begun to listen for it
+	}
 	s.err = err
 	close(gone)
 	if s.told || f.ended {
@@ -94,6 +98,15 @@ func (f *Fleet) watch(s *slot, cmd *exec.Cmd, gone chan struct{}) {
 			_ = f.start(s)
 		}
 	})
+}
+
+func diedOf(err error, sig syscall.Signal) bool {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == sig
 }
 
 // leftAtWork is how many workers no fault is laid on, where there are more.
