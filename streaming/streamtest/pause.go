@@ -89,8 +89,14 @@ func (m *simulator) checkPauses(a *agent, runs []*run) {
 		if p.agent != a.number || m.deafened(p) {
 			continue
 		}
+		until := p.to
+		for _, other := range m.history.pauses { // whoever resumes the agent ends all its pauses
+			if other.agent == p.agent && other.to.After(p.from) && other.to.Before(until) {
+				until = other.to
+			}
+		}
 		for _, r := range runs {
-			if r.start.After(p.from.Add(obeyed)) && r.start.Before(p.to) {
+			if r.start.After(p.from.Add(obeyed)) && r.start.Before(until) {
 				m.violation("pauses: %s: %s is handled %s after the pause", a.cfg.Agent, r.id, r.start.Sub(p.from))
 			}
 		}

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime/pprof"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -123,11 +126,11 @@ func (s Simulation) run(t *testing.T, seed uint64) *Outcome {
 		s.Faults = nil
 	}
 	o := &Outcome{Seed: seed}
-	defer time.AfterFunc(realTimeout, func() {
-		panic(fmt.Sprintf("seed %d: stuck: it has not ended in %s of real time, the goroutines tell where", seed, realTimeout))
-	}).Stop()
+	var current atomic.Pointer[history]
+	defer time.AfterFunc(realTimeout, func() { s.giveUp(seed, current.Load()) }).Stop()
 	synctest.Test(t, func(t *testing.T) {
 		m := &simulator{t: t, s: s, seed: seed, network: &kfake.VirtualNetwork{}, history: newHistory()}
+		current.Store(m.history)
 		if err := m.simulate(); err != nil {
 			m.violations = append(m.violations, "the simulation: "+err.Error())
 		}
@@ -142,6 +145,17 @@ func (s Simulation) run(t *testing.T, seed uint64) *Outcome {
 		}
 	})
 	return o
+}
+
+// giveUp ends the process, as nothing else ends a bubble that spins.
+func (s Simulation) giveUp(seed uint64, h *history) {
+	var goroutines strings.Builder
+	_ = pprof.Lookup("goroutine").WriteTo(&goroutines, 1)
+	trace, err := h.save(s.TraceDir, seed, goroutines.String())
+	if err != nil {
+		trace = err.Error()
+	}
+	panic(fmt.Sprintf("seed %d: stuck: it has not ended in %s of real time\ntrace, with all goroutines: %s", seed, realTimeout, trace))
 }
 
 // simulator is one run of a simulation, inside its bubble.
