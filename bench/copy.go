@@ -17,6 +17,7 @@ const (
 	nameRaw       = "raw franz-go"
 	nameRawAvro   = "raw franz-go, Avro"
 	nameRawTxn    = "raw transactions"
+	nameTxnAvro   = "raw transactions, Avro"
 	nameParley    = "parley at least once"
 	nameParleyEOS = "parley exactly once"
 	nameWatermill = "watermill"
@@ -49,8 +50,9 @@ func copyPeers(o options) []copyPeer {
 		{name: nameParley, run: parleyCopy(false, nil)},
 		{name: nameRawAvro, run: rawCopy(true)},
 		{name: nameFailing, run: parleyCopy(false, failing(o.keys)), want: healthy},
-		{name: nameRawTxn, run: rawTransactions},
+		{name: nameRawTxn, run: rawTransactions(false)},
 		{name: nameParleyEOS, run: parleyCopy(true, nil)},
+		{name: nameTxnAvro, run: rawTransactions(true)},
 		{name: nameWatermill, run: watermillCopy, slow: true},
 	}
 }

@@ -53,7 +53,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.brokers, "brokers", "", "Kafka's `addresses`, comma-separated; default: one broker in a container, for this run")
 	flags.IntVar(&o.rounds, "rounds", 5, "rounds; the peers take turns in each")
-	flags.IntVar(&o.messages, "messages", 200_000, "messages of each copy")
+	flags.IntVar(&o.messages, "messages", 1_000_000, "messages of each copy: in a short one starting, draining and a broker that is not compiled yet weigh more than the copying")
 	flags.IntVar(&o.slow, "slow-messages", 10_000, "messages of a copy by Watermill")
 	flags.IntVar(&o.keys, "keys", 10_000, "different keys")
 	flags.IntVar(&o.batch, "batch", 5000, "records that a raw peer polls, and so commits, at once")

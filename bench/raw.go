@@ -40,10 +40,7 @@ func rawCopy(avro bool) func(context.Context, *env, copyJob) (time.Duration, err
 			return 0, err
 		}
 		defer cl.Close()
-		handle := passOn
-		if avro {
-			handle = transcode(ctx, e.platform.Codec())
-		}
+		handle := handlingOf(ctx, e, avro)
 		var start time.Time
 		for n := 0; n < job.messages; {
 			recs, err := poll(ctx, cl, job.batch)
@@ -68,41 +65,44 @@ func rawCopy(avro bool) func(context.Context, *env, copyJob) (time.Duration, err
 // rawTransactions does the same in one transaction for each batch, its offsets
 // committed first: the fastest way to do it by hand, and the order that Parley
 // has. The client's GroupTransactSession commits last.
-func rawTransactions(ctx context.Context, e *env, job copyJob) (time.Duration, error) {
-	id := "raw-" + job.group
-	cl, err := rawClient(e, job, kgo.TransactionalID(id), kgo.ConcurrentTransactionsBackoff(time.Millisecond))
-	if err != nil {
-		return 0, err
-	}
-	defer cl.Close()
-	details, err := e.admin.ListTopics(ctx, job.in)
-	if err != nil {
-		return 0, err
-	}
-	var start time.Time
-	for n := 0; n < job.messages; {
-		recs, err := poll(ctx, cl, job.batch)
+func rawTransactions(avro bool) func(context.Context, *env, copyJob) (time.Duration, error) {
+	return func(ctx context.Context, e *env, job copyJob) (time.Duration, error) {
+		id := "raw-" + job.group
+		cl, err := rawClient(e, job, kgo.TransactionalID(id), kgo.ConcurrentTransactionsBackoff(time.Millisecond))
 		if err != nil {
 			return 0, err
 		}
-		if start.IsZero() {
-			start = time.Now()
-		}
-		if err := cl.BeginTransaction(); err != nil {
+		defer cl.Close()
+		details, err := e.admin.ListTopics(ctx, job.in)
+		if err != nil {
 			return 0, err
 		}
-		if err := commitFirst(ctx, cl, job, id, details[job.in].ID, recs); err != nil {
-			return 0, err
+		handle := handlingOf(ctx, e, avro)
+		var start time.Time
+		for n := 0; n < job.messages; {
+			recs, err := poll(ctx, cl, job.batch)
+			if err != nil {
+				return 0, err
+			}
+			if start.IsZero() {
+				start = time.Now()
+			}
+			if err := cl.BeginTransaction(); err != nil {
+				return 0, err
+			}
+			if err := commitFirst(ctx, cl, job, id, details[job.in].ID, recs); err != nil {
+				return 0, err
+			}
+			if err := produce(ctx, cl, job.out, recs, handle); err != nil {
+				return 0, err
+			}
+			if err := cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
+				return 0, err
+			}
+			n += len(recs)
 		}
-		if err := produce(ctx, cl, job.out, recs, passOn); err != nil {
-			return 0, err
-		}
-		if err := cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
-			return 0, err
-		}
-		n += len(recs)
+		return time.Since(start), nil
 	}
-	return time.Since(start), nil
 }
 
 func poll(ctx context.Context, cl *kgo.Client, batch int) ([]*kgo.Record, error) {
@@ -121,6 +121,13 @@ func poll(ctx context.Context, cl *kgo.Client, batch int) ([]*kgo.Record, error)
 }
 
 type handling func(value []byte) ([]byte, error)
+
+func handlingOf(ctx context.Context, e *env, avro bool) handling {
+	if avro {
+		return transcode(ctx, e.platform.Codec())
+	}
+	return passOn
+}
 
 func passOn(value []byte) ([]byte, error) { return value, nil }
 

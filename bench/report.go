@@ -74,6 +74,7 @@ var comparisons = []struct{ of, to string }{
 	{nameParley, nameRawAvro},
 	{nameParley, nameWatermill},
 	{nameParleyEOS, nameRawTxn},
+	{nameParleyEOS, nameTxnAvro},
 	{nameFailing, nameParley},
 }
 
