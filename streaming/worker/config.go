@@ -46,7 +46,7 @@ type Config struct {
 
 	Retry          retry.Policy  // default: tiers 1s, 10s, 1m, 10m; 5 attempts; no rules
 	Parallel       int           // handlers at once per partition; default 16
-	MaxPending     int           // unsettled records per partition before fetching pauses; default 4096
+	MaxPending     int           // unsettled records per partition before fetching pauses; default 1536, with ExactlyOnce 4096: see defaultPending
 	MaxHeld        int           // waiting values in memory per partition; default 1024
 	MaxBytes       int           // of unsettled records in memory, over all partitions, before fetching pauses; default 64 MiB
 	MaxWaiting     int           // messages waiting in retry topics per partition before fetching pauses; default 100,000
@@ -93,13 +93,23 @@ type Config struct {
 	Clock  streaming.Clock // default: the machine's
 }
 
+// defaultPending is as much as keeps a lane busy: what is more is only memory
+// that the collector has to follow. Exactly once, messages are unsettled until
+// their transaction ends, and fewer of them make smaller transactions.
+func defaultPending(exactlyOnce bool) int {
+	if exactlyOnce {
+		return 4096
+	}
+	return 1536
+}
+
 func (c Config) withDefaults() Config {
 	c.Group = or(c.Group, c.Agent)
 	c.Namespace = or(c.Namespace, streaming.DefaultNamespace)
 	c.Instance = or(c.Instance, schemas.NewID())
 	c.Retry = c.Retry.WithDefaults()
 	c.Parallel = or(c.Parallel, 16)
-	c.MaxPending = or(c.MaxPending, 4096)
+	c.MaxPending = or(c.MaxPending, defaultPending(c.ExactlyOnce))
 	c.MaxHeld = or(c.MaxHeld, 1024)
 	c.MaxBytes = or(c.MaxBytes, 64<<20)
 	c.MaxWaiting = or(c.MaxWaiting, 100_000)
