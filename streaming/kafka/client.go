@@ -222,7 +222,12 @@ func (l *Log) AppendSync(ctx context.Context, recs ...*streaming.Record) ([]int6
 }
 
 func toClient(rec *streaming.Record) *kgo.Record {
-	return &kgo.Record{
+	r := clientRecord(rec)
+	return &r
+}
+
+func clientRecord(rec *streaming.Record) kgo.Record {
+	return kgo.Record{
 		Topic:     rec.Topic,
 		Partition: rec.Partition,
 		Timestamp: rec.Timestamp,

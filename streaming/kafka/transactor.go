@@ -95,49 +95,58 @@ func (t *Transactor) Do(ctx context.Context, m Membership, commit map[streaming.
 	}
 	var (
 		mu      sync.Mutex
+		failed  map[*kgo.Record]error
 		first   error
-		written int
 		refused map[int]error
-		offsets = make([]int64, len(recs))
+		out     = make([]kgo.Record, len(recs))
 	)
+	done := func(r *kgo.Record, err error) {
+		if err == nil {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if failed == nil {
+			failed = make(map[*kgo.Record]error)
+		}
+		failed[r] = refusal(err)
+		if first == nil {
+			first = fmt.Errorf("append to %s: %w", r.Topic, failed[r])
+		}
+	}
 	for i, rec := range recs {
-		t.client.Produce(ctx, toClient(rec), func(r *kgo.Record, err error) {
-			mu.Lock()
-			defer mu.Unlock()
-			if err == nil {
-				offsets[i] = r.Offset
-				written++
-				return
-			}
-			err = refusal(err)
-			if first == nil {
-				first = fmt.Errorf("append to %s: %w", r.Topic, err)
-			}
-			if errors.Is(err, streaming.ErrRecordTooLarge) || errors.Is(err, streaming.ErrUnknownTopic) {
-				if refused == nil {
-					refused = make(map[int]error)
-				}
-				refused[i] = err
-			}
-		})
+		out[i] = clientRecord(rec)
+		t.client.Produce(ctx, &out[i], done)
 	}
 	if err := t.client.Flush(ctx); err != nil {
 		return nil, t.abort(ctx, err, 0, nil)
 	}
 	if first != nil {
-		return nil, t.abort(ctx, first, written, refused)
+		for i := range out {
+			if err := failed[&out[i]]; errors.Is(err, streaming.ErrRecordTooLarge) || errors.Is(err, streaming.ErrUnknownTopic) {
+				if refused == nil {
+					refused = make(map[int]error)
+				}
+				refused[i] = err
+			}
+		}
+		return nil, t.abort(ctx, first, len(recs)-len(failed), refused)
 	}
 	if err := t.awaitPartitions(ctx, recs, t.client.PartitionLeader); err != nil {
 		return nil, t.abort(ctx, err, 0, nil)
 	}
 	if !valid() {
-		return nil, t.abort(ctx, ErrFenced, written, nil)
+		return nil, t.abort(ctx, ErrFenced, len(recs), nil)
 	}
 	if err := t.client.EndTransaction(ctx, kgo.TryCommit); err != nil {
 		if rerr := t.renew(); rerr != nil {
 			err = errors.Join(err, rerr)
 		}
 		return nil, &UnknownEndError{Err: err}
+	}
+	offsets := make([]int64, len(out))
+	for i := range out {
+		offsets[i] = out[i].Offset
 	}
 	return offsets, nil
 }
