@@ -22,8 +22,9 @@ type message struct {
 
 // decodeInput reads a record of the input topic. What parley- hop headers it
 // arrives with are its sender's: they are kept and mean nothing (rule M2).
-func decodeInput(rec *streaming.Record) (*message, *lane.Copy) {
-	m := &message{rec: rec}
+func (l *Lane) decodeInput(rec *streaming.Record) (*message, *lane.Copy) {
+	m := l.messages.next()
+	m.rec = rec
 	m.bad = schemas.ReadEnvelope(&m.env, m.rec)
 	return m, m.asCopy(&m.copy, lane.Input, rec.Offset)
 }

@@ -19,15 +19,21 @@ type attempt struct {
 	number int
 	permit *permit
 
-	delivery streaming.Delivery
-	outbox   streaming.Outbox
-	steps    attemptSteps
-
 	attempted
+	settled    func() // the handler's Delivery.Settled
 	ended      time.Time
 	answer     []*streaming.Record // of outputs: what is kept for duplicates
 	conclusion conclusion
 	one        [1]*streaming.Record
+}
+
+// visit is what a handler is given of an attempt. It is apart, and let go when
+// the handler has returned: with the payload it is the larger part of a message
+// that waits for its acknowledgements.
+type visit struct {
+	delivery streaming.Delivery
+	outbox   streaming.Outbox
+	steps    attemptSteps
 }
 
 // attempted is what an attempt came to.
@@ -71,16 +77,18 @@ func (l *Lane) handle(ctx context.Context, a *attempt) {
 		ctx, cancel = context.WithDeadline(ctx, m.env.Expiry)
 		defer cancel()
 	}
-	a.steps.l, a.steps.c, a.steps.ctx = l, a.c, ctx
-	a.delivery = streaming.Delivery{
-		Envelope: &m.env, Key: m.key, Payload: payload, Attempt: a.number, Outbox: &a.outbox, Steps: &a.steps,
+	v := &visit{}
+	v.steps.l, v.steps.c, v.steps.ctx = l, a.c, ctx
+	v.delivery = streaming.Delivery{
+		Envelope: &m.env, Key: m.key, Payload: payload, Attempt: a.number, Outbox: &v.outbox, Steps: &v.steps,
 		Claim: streaming.Claim{Group: l.cfg.Group, Topic: l.cfg.Topic, Partition: l.cfg.Partition, Epoch: l.epoch},
 	}
-	if a.permit != nil {
-		a.delivery.Spend = func(tokens float64) { a.permit.spend(l.cfg.Clock.Now(), tokens) }
+	if p := a.permit; p != nil {
+		v.delivery.Spend = func(tokens float64) { p.spend(l.cfg.Clock.Now(), tokens) }
 	}
-	err := guarded(ctx, handler, &a.delivery)
-	a.steps.end()
+	err := guarded(ctx, handler, &v.delivery)
+	v.steps.end()
+	a.settled = v.delivery.Settled
 	a.ended = l.cfg.Clock.Now()
 	a.err, a.ran, a.took = err, true, a.ended.Sub(start)
 	if err != nil {
@@ -93,7 +101,7 @@ func (l *Lane) handle(ctx context.Context, a *attempt) {
 		}
 		return
 	}
-	staged := a.outbox.Staged()
+	staged := v.outbox.Staged()
 	a.outputs = a.one[:0]
 	for i := range staged {
 		a.outputs = append(a.outputs, l.caused(m, &staged[i], i, a.ended))

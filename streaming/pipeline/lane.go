@@ -99,8 +99,9 @@ type Lane struct {
 	staged   []*conclusion
 	flushed  []*conclusion    // under way; its room is used again
 	marks    []streaming.Mark // room for those of a batch
-	now      time.Time        // of the loop's round
-	flushing bool             // marks are on their way; exactly once: it was told that something is staged
+	messages slab[message]
+	now      time.Time // of the loop's round
+	flushing bool      // marks are on their way; exactly once: it was told that something is staged
 	loads    loads
 	heard    int   // bytes read since they were last published
 	weighed  int   // bytes that the gauge knows of

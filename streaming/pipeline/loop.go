@@ -108,7 +108,7 @@ func (l *Lane) hear(h *happened) {
 // read takes one record into the state machine.
 func (l *Lane) read(log lane.Log, rec *streaming.Record) {
 	if log == lane.Input {
-		m, c := decodeInput(rec)
+		m, c := l.decodeInput(rec)
 		if !l.concerns(m) {
 			l.cfg.Observer.Skipped()
 			l.machine.Pass(log, rec.Offset)

@@ -82,8 +82,8 @@ func (l *Lane) finish(a *attempt, ledger int64) {
 		sent = a.m.origin().Timestamp
 	}
 	l.cfg.Observer.EndToEnd(l.now.Sub(sent))
-	if a.delivery.Settled != nil {
-		a.delivery.Settled()
+	if a.settled != nil {
+		a.settled()
 	}
 	if c.Barrier {
 		l.cfg.OnStop()

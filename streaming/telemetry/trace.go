@@ -89,16 +89,18 @@ func isZero(s string) bool {
 	return true
 }
 
-func nibble(c byte) byte {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0'
-	case c >= 'a' && c <= 'f':
-		return c - 'a' + 10
-	default:
-		return 0xff
+func nibble(c byte) byte { return nibbles[c] }
+
+// nibbles is the value of each lower-case hexadecimal digit, 0xff for the rest.
+var nibbles = func() (table [256]byte) {
+	for c := range table {
+		table[c] = 0xff
 	}
-}
+	for n, c := range "0123456789abcdef" {
+		table[c] = byte(n)
+	}
+	return table
+}()
 
 func (p parent) child() string {
 	var span [8]byte
