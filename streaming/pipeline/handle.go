@@ -11,7 +11,7 @@ import (
 	"github.com/seed-c9b6dc07/parley/streaming/lane"
 )
 
-// attempt is one attempt of a message, with what it needs and what it comes to,
+// attempt is one attempt of a message, with what it comes to and how that is concluded,
 // in one piece.
 type attempt struct {
 	c      *lane.Copy
