@@ -255,7 +255,7 @@ func (m *simulator) checkRuns(a *agent, runs []*run, input map[keyed]place, e en
 		if r.attempt < attempts[r.id] && !inMemory[r.id] && !e.redriven(a, r) && keys[r.id] == 1 {
 			m.violation("attempts: %s: %s has attempt %d after attempt %d", a.cfg.Agent, r.id, r.attempt, attempts[r.id])
 		}
-		if calm && r.attempt == attempts[r.id] && !again[r.id] {
+		if calm && keys[r.id] == 1 && r.attempt == attempts[r.id] && !again[r.id] {
 			m.violation("effects: %s: %s has attempt %d twice without a fault", a.cfg.Agent, r.id, r.attempt)
 		}
 		again[r.id] = r.again
