@@ -325,6 +325,26 @@ func TestPostgresDuplicates(t *testing.T) {
 	}
 }
 
+// awaitStopped waits until a process is stopped by a signal.
+func awaitStopped(t testing.TB, pid int) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// proc(5): the state follows the name in its parentheses.
+		if _, after, ok := strings.Cut(string(text), ") "); ok && strings.HasPrefix(after, "T") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("process %d is not stopped", pid)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
 // TestPostgresZombie freezes a worker in the middle of its transactions, lets
 // another one take over, and wakes it: nothing of its transactions is committed.
 func TestPostgresZombie(t *testing.T) {
@@ -334,8 +354,7 @@ func TestPostgresZombie(t *testing.T) {
 	for i := range messages {
 		s.send(fmt.Sprintf("%06d", i), strconv.Itoa(i%keys))
 	}
-	s.await(1, "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT ''freeze'''") // it has come so far
-	time.Sleep(time.Second)                                                               // and is frozen
+	awaitStopped(t, zombie.Process.Pid)
 	before := s.count("SELECT count(*) FROM effects WHERE pid = $1", zombie.Process.Pid)
 	owner := s.start("at-least-once", "0")
 	s.await(messages, "SELECT count(DISTINCT message) FROM effects")
