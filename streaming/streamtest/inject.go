@@ -98,7 +98,7 @@ func (m *simulator) happen(t trouble, s *slot) {
 		p.left.Store(true)
 		p.cancel()
 		time.Sleep(t.last)
-		s.restart()
+		s.follow(p)
 	case FaultClock:
 		s.agent.mu.Lock()
 		s.agent.skewed = true
@@ -158,13 +158,13 @@ func (m *simulator) elect(t trouble) {
 	}
 }
 
-// restart starts a process once the former one has gone.
-func (s *slot) restart() {
+// follow starts a process once that one has gone; another fault may have done so.
+func (s *slot) follow(p *process) {
 	for {
 		s.mu.Lock()
-		p := s.process
+		gone := s.process != p
 		s.mu.Unlock()
-		if p == nil {
+		if gone {
 			break
 		}
 		time.Sleep(100 * time.Millisecond)
