@@ -289,7 +289,9 @@ func (a *agent) attempts() int {
 
 // checkOrder: the messages of a key are started in the order of their origins. A
 // scheduled one may be passed until it is due, whenever that is where a clock has
-// jumped.
+// jumped. In doubt of its handler a lane starts a message when it sends the mark
+// that says so, and the handler runs when that is acknowledged: a message that is
+// due in between comes after it.
 func (m *simulator) checkOrder(a *agent, runs []*run, input map[keyed]place, e ends) {
 	if a.takeover || a.cfg.Unordered {
 		return
@@ -316,9 +318,14 @@ func (m *simulator) checkOrder(a *agent, runs []*run, input map[keyed]place, e e
 			continue
 		}
 		if from := input[keyed{before.id, before.key}]; from.offset > at.offset {
-			if r.due.IsZero() || before.started.After(r.due.Add(time.Millisecond)) && !a.skewed { // due times are rounded up to milliseconds
-				m.violation("order: %s: key %s: %s (origin %d) is handled after %s (origin %d)",
-					a.cfg.Agent, r.key, r.id, at.offset, before.id, from.offset)
+			begun := m.history.begun[msgHash{streaming.LedgerTopic(at.topic, a.cfg.Group), streaming.HashID(before.id.source, before.id.id)}]
+			if r.due.IsZero() || before.started.After(r.due.Add(time.Millisecond)) && !a.skewed && !begun { // due times are rounded up to milliseconds
+				scheduled := ""
+				if !r.due.IsZero() {
+					scheduled = fmt.Sprintf(", which has started %s after the former was due", before.started.Sub(r.due))
+				}
+				m.violation("order: %s: key %s: %s (origin %d) is handled after %s (origin %d)%s",
+					a.cfg.Agent, r.key, r.id, at.offset, before.id, from.offset, scheduled)
 			}
 			continue
 		}

@@ -47,6 +47,7 @@ type history struct {
 	runs   []*run
 	marked map[msgHash]time.Time // by ledger place and message: when its mark was known to be written
 	dones  map[msgHash]time.Time // of those, the marks that say done
+	begun  map[msgHash]bool      // messages that were handled in doubt: they were started when the mark was sent
 	steps  map[stepID]*result
 	trace  []string
 	pauses []paused
@@ -63,6 +64,7 @@ type msgHash struct {
 func newHistory() *history {
 	return &history{
 		begin: time.Now(), marked: make(map[msgHash]time.Time), dones: make(map[msgHash]time.Time),
+		begun: make(map[msgHash]bool),
 		steps: make(map[stepID]*result), hits: make(map[string]int),
 	}
 }
@@ -94,6 +96,9 @@ func (h *history) wrote(records []written) {
 	defer h.mu.Unlock()
 	for _, w := range records {
 		for _, m := range w.marks {
+			if m.Kind == streaming.MarkBegun {
+				h.begun[msgHash{w.topic, m.ID}] = true
+			}
 			if m.Kind != streaming.MarkDone && m.Kind != streaming.MarkDead {
 				continue
 			}
