@@ -47,7 +47,7 @@ type history struct {
 	runs   []*run
 	marked map[msgHash]time.Time // by ledger place and message: when its mark was known to be written
 	dones  map[msgHash]time.Time // of those, the marks that say done
-	begun  map[msgHash]bool      // messages that were handled in doubt: they were started when the mark was sent
+	begun  map[[16]byte]bool     // messages that were handled in doubt: they were started when the mark was sent
 	steps  map[stepID]*result
 	trace  []string
 	pauses []paused
@@ -64,7 +64,7 @@ type msgHash struct {
 func newHistory() *history {
 	return &history{
 		begin: time.Now(), marked: make(map[msgHash]time.Time), dones: make(map[msgHash]time.Time),
-		begun: make(map[msgHash]bool),
+		begun: make(map[[16]byte]bool),
 		steps: make(map[stepID]*result), hits: make(map[string]int),
 	}
 }
@@ -97,7 +97,7 @@ func (h *history) wrote(records []written) {
 	for _, w := range records {
 		for _, m := range w.marks {
 			if m.Kind == streaming.MarkBegun {
-				h.begun[msgHash{w.topic, m.ID}] = true
+				h.begun[m.ID] = true
 			}
 			if m.Kind != streaming.MarkDone && m.Kind != streaming.MarkDead {
 				continue
@@ -111,6 +111,9 @@ func (h *history) wrote(records []written) {
 		}
 	}
 }
+
+// inDoubt reports whether a message was handled in doubt of its handler.
+func (h *history) inDoubt(id msgID) bool { return h.begun[streaming.HashID(id.source, id.id)] }
 
 // violates notes what a handler says is wrong.
 func (h *history) violates(what string) {
