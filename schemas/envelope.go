@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/seed-c9b6dc07/parley/streaming"
 )
@@ -50,9 +51,10 @@ const timeFormat = "2006-01-02T15:04:05.000Z"
 // AppendEnvelope appends a message's envelope as headers. An attribute with
 // its zero value is not written, except Hops; parley-version, ce_specversion
 // and content-type always are. Times are RFC 3339, UTC, milliseconds. The
-// values share one allocation and must not be modified.
+// values are the envelope's own strings, where they are text, and must not be
+// modified.
 func AppendEnvelope(dst []streaming.Header, e *streaming.Envelope) []streaming.Header {
-	w := headerWriter{headers: dst, buf: make([]byte, 0, envelopeSize(e))}
+	w := headerWriter{headers: dst, buf: make([]byte, 0, formattedSize(e))}
 	w.headers = append(w.headers, headerVersion, headerSpecVersion)
 	w.text(HeaderID, e.ID)
 	w.text(HeaderSource, e.Source)
@@ -74,22 +76,23 @@ func AppendEnvelope(dst []streaming.Header, e *streaming.Envelope) []streaming.H
 		w.text(HeaderLast, "true")
 	}
 	w.text(HeaderBudget, e.Budget)
-	w.list(HeaderRoute, e.Route)
+	w.text(HeaderRoute, strings.Join(e.Route, ","))
 	w.headers = append(w.headers, headerContentType)
 	w.text(HeaderTraceParent, e.TraceParent)
 	w.text(HeaderTraceState, e.TraceState)
 	return w.headers
 }
 
-// envelopeSize bounds the bytes of all header values from above, so that the
-// writer's buffer never moves under the values that it gave out.
-func envelopeSize(e *streaming.Envelope) int {
-	const fixed = 3*len(timeFormat) + 2*20 + len("true")
-	n := fixed + len(e.ID) + len(e.Source) + len(e.Type) + len(e.Recipient) + len(e.Kind) +
-		len(e.CorrelationID) + len(e.CausationID) + len(e.ReplyTo) + len(e.Ack) + len(e.Budget) +
-		len(e.TraceParent) + len(e.TraceState) + len(e.Route)
-	for _, r := range e.Route {
-		n += len(r)
+// formattedSize is about what the times and numbers take.
+func formattedSize(e *streaming.Envelope) int {
+	n := len("32")
+	for _, t := range [...]*time.Time{&e.Time, &e.Expiry, &e.DeliverAt} {
+		if !t.IsZero() {
+			n += len(timeFormat)
+		}
+	}
+	if e.Sequence != 0 {
+		n += 20
 	}
 	return n
 }
@@ -101,7 +104,7 @@ var (
 	headerContentType = streaming.Header{Key: HeaderContentType, Value: []byte(ContentType)}
 )
 
-// headerWriter appends header values to one buffer.
+// headerWriter appends headers. What it has to format shares one buffer.
 type headerWriter struct {
 	headers []streaming.Header
 	buf     []byte
@@ -112,12 +115,9 @@ func (w *headerWriter) add(key string, start int) {
 }
 
 func (w *headerWriter) text(key, value string) {
-	if value == "" {
-		return
+	if value != "" {
+		w.headers = append(w.headers, streaming.Header{Key: key, Value: unsafe.Slice(unsafe.StringData(value), len(value))})
 	}
-	start := len(w.buf)
-	w.buf = append(w.buf, value...)
-	w.add(key, start)
 }
 
 func (w *headerWriter) number(key string, n int64) {
@@ -155,20 +155,6 @@ func appendTime(b []byte, t time.Time) []byte {
 }
 
 func appendTwo(b []byte, n int) []byte { return append(b, byte('0'+n/10), byte('0'+n%10)) }
-
-func (w *headerWriter) list(key string, values []string) {
-	if len(values) == 0 {
-		return
-	}
-	start := len(w.buf)
-	for i, v := range values {
-		if i > 0 {
-			w.buf = append(w.buf, ',')
-		}
-		w.buf = append(w.buf, v...)
-	}
-	w.add(key, start)
-}
 
 // DecodeEnvelope reads a message's envelope from its record. Required are
 // ce_specversion, ce_id, ce_source, ce_type and a value; an optional attribute

@@ -78,8 +78,8 @@ func TestEnvelopeValuesAreApart(t *testing.T) { // not parallel: it counts alloc
 	if !reflect.DeepEqual(headers, AppendEnvelope(nil, &env)) {
 		t.Errorf("values overlap: %q", headers)
 	}
-	if n := testing.AllocsPerRun(100, func() { headers = AppendEnvelope(headers[:0], &env) }); n > 1 {
-		t.Errorf("%v allocations instead of 1", n)
+	if n := testing.AllocsPerRun(100, func() { headers = AppendEnvelope(headers[:0], &env) }); n > 2 { // what is formatted, and the route
+		t.Errorf("%v allocations instead of 2", n)
 	}
 }
 

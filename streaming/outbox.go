@@ -27,12 +27,16 @@ func (o *Outbox) Next() *Outgoing {
 	if o.staged == nil {
 		o.staged = o.first[:0]
 	}
-	o.staged = append(o.staged, Outgoing{})
+	if n := len(o.staged); n < cap(o.staged) {
+		o.staged = o.staged[:n+1] // zero still: no room is used twice
+	} else {
+		o.staged = append(o.staged, Outgoing{})
+	}
 	return &o.staged[len(o.staged)-1]
 }
 
 // Clear forgets what was staged.
-func (o *Outbox) Clear() { o.staged = nil }
+func (o *Outbox) Clear() { *o = Outbox{} }
 
 // Staged returns what was staged, in order.
 func (o *Outbox) Staged() []Outgoing { return o.staged }

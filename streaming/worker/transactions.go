@@ -117,7 +117,11 @@ func (ts *transactions) commit(ctx context.Context, batch []*atomicWrite) []*ato
 	member := w.member.Membership()
 	offsets := make(map[streaming.TopicPartition]int64)
 	at := make(map[*owned][]int64)
-	var recs []*streaming.Record
+	n := 0
+	for _, a := range batch {
+		n += len(a.Records)
+	}
+	recs := make([]*streaming.Record, 0, n)
 	for _, a := range batch {
 		if a.o.released.Load() {
 			return batch // take drops it
