@@ -91,12 +91,17 @@ func (c Config) options() []kgo.Opt {
 	return opts
 }
 
+// linger is how long a record waits for others of its partition: it makes fewer
+// and larger requests, which under load saves a tenth of the CPU, the broker's
+// most, and more waiting than it costs.
+const linger = time.Millisecond
+
 // producing are the options of every client that writes.
 func (c Config) producing() []kgo.Opt {
 	limit := c.maxRecordBytes()
 	return append(c.options(),
 		kgo.RecordPartitioner(newPartitioner()),
-		kgo.ProducerLinger(0),
+		kgo.ProducerLinger(linger),
 		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 {
 			if isCompanion(topic) {
 				return limit + companionExtraBytes
