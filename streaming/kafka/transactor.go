@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +30,7 @@ type Transactor struct {
 	client *kgo.Client
 	topics topicIDs
 	known  map[string]bool // topics whose partitions the client has in place
+	room   []kgo.Record    // for those of a transaction; the client has let go of the former's
 }
 
 // NewTransactor returns a transactor with that transactional ID, which fences
@@ -38,7 +40,7 @@ func NewTransactor(c Config, transactionalID string) (*Transactor, error) {
 	return t, t.renew()
 }
 
-// renew makes a new producer: after an error that is fatal for the old one.
+// renew makes a new producer.
 func (t *Transactor) renew() error {
 	if t.client != nil {
 		t.client.Close()
@@ -88,18 +90,19 @@ func (t *Transactor) Do(ctx context.Context, m Membership, commit map[streaming.
 		return nil, &AbortedError{Err: ErrFenced}
 	}
 	if err := t.client.BeginTransaction(); err != nil {
-		return nil, t.abort(ctx, err, 0, nil)
+		return nil, t.abort(ctx, err, nil)
 	}
 	if err := t.commitOffsets(ctx, m, commit); err != nil {
-		return nil, t.abort(ctx, err, 0, nil)
+		return nil, t.abort(ctx, err, nil)
 	}
 	var (
 		mu      sync.Mutex
 		failed  map[*kgo.Record]error
 		first   error
 		refused map[int]error
-		out     = make([]kgo.Record, len(recs))
+		out     = slices.Grow(t.room[:0], len(recs))[:len(recs)]
 	)
+	t.room = nil // unless all goes well, the client may hold some
 	done := func(r *kgo.Record, err error) {
 		if err == nil {
 			return
@@ -119,7 +122,7 @@ func (t *Transactor) Do(ctx context.Context, m Membership, commit map[streaming.
 		t.client.Produce(ctx, &out[i], done)
 	}
 	if err := t.client.Flush(ctx); err != nil {
-		return nil, t.abort(ctx, err, 0, nil)
+		return nil, t.abort(ctx, err, nil)
 	}
 	if first != nil {
 		for i := range out {
@@ -130,13 +133,13 @@ func (t *Transactor) Do(ctx context.Context, m Membership, commit map[streaming.
 				refused[i] = err
 			}
 		}
-		return nil, t.abort(ctx, first, len(recs)-len(failed), refused)
+		return nil, t.abort(ctx, first, refused)
 	}
 	if err := t.awaitPartitions(ctx, recs, t.client.PartitionLeader); err != nil {
-		return nil, t.abort(ctx, err, 0, nil)
+		return nil, t.abort(ctx, err, nil)
 	}
 	if !valid() {
-		return nil, t.abort(ctx, ErrFenced, len(recs), nil)
+		return nil, t.abort(ctx, ErrFenced, nil)
 	}
 	if err := t.client.EndTransaction(ctx, kgo.TryCommit); err != nil {
 		if rerr := t.renew(); rerr != nil {
@@ -148,6 +151,8 @@ func (t *Transactor) Do(ctx context.Context, m Membership, commit map[streaming.
 	for i := range out {
 		offsets[i] = out[i].Offset
 	}
+	clear(out)
+	t.room = out
 	return offsets, nil
 }
 
@@ -173,31 +178,17 @@ func (t *Transactor) awaitPartitions(ctx context.Context, recs []*streaming.Reco
 	return nil
 }
 
-// abort ends a transaction without effect, with a new producer where the old
-// one cannot. What the old one left open is aborted by InitProducerID.
-//
-// It cannot where none of its records was written, either. The broker has the
-// transaction open as soon as it has been sent offsets; the client does not know
-// of those and would end nothing: the next transaction would commit them.
-func (t *Transactor) abort(ctx context.Context, cause error, written int, refused map[int]error) error {
-	err := t.client.AbortBufferedRecords(ctx)
+// abort ends a transaction without effect, by a new producer: its InitProducerID
+// aborts what the old one left open. The client's own abort would end nothing
+// where it knows of no partition, as where only offsets were sent: the next
+// transaction would commit them.
+func (t *Transactor) abort(ctx context.Context, cause error, refused map[int]error) error {
+	err := t.renew()
 	if err == nil {
-		err = t.client.EndTransaction(ctx, kgo.TryAbort)
+		// Now, as readers wait for it. Where it fails the next transaction does it.
+		_, _, _ = t.client.ProducerID(ctx)
 	}
-	if err != nil || written == 0 || fatal(cause) {
-		if rerr := t.renew(); rerr != nil {
-			return &AbortedError{Err: errors.Join(cause, err, rerr)}
-		}
-	}
-	return &AbortedError{Err: cause, Refused: refused}
-}
-
-// fatal reports whether a producer is of no use any more. The client does not
-// know it where the answer was to our own request: the broker has ended a
-// transaction that took too long, as of a worker that was cut off for a while.
-func fatal(err error) bool {
-	return errors.Is(err, kerr.ProducerFenced) || errors.Is(err, kerr.InvalidProducerEpoch) ||
-		errors.Is(err, kerr.InvalidProducerIDMapping) || errors.Is(err, kerr.InvalidTxnState)
+	return &AbortedError{Err: errors.Join(cause, err), Refused: refused}
 }
 
 // commitOffsets commits under a member's generation. Each topic needs its name

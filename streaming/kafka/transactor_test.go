@@ -4,7 +4,9 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/seed-c9b6dc07/parley/streaming"
@@ -47,5 +49,34 @@ func TestAnAbortedTransactionLeavesNoOffsets(t *testing.T) {
 	}
 	if at, ok := committed[streaming.TopicPartition{Topic: "t", Partition: 0}]; ok {
 		t.Errorf("offset %d of the aborted transaction is committed", at)
+	}
+}
+
+// Readers of what is committed wait for nothing once a transaction is aborted.
+func TestAnAbortedTransactionHoldsNoReaderUp(t *testing.T) {
+	c := fake(t)
+	m, told := join(t, c, kafka.ProtocolClassic)
+	told.next(t, "assigned [0 1]")
+	tr, err := kafka.NewTransactor(kafka.Config{Brokers: c.ListenAddrs()}, "tx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { tr.Close() }()
+	rec := []*streaming.Record{{Topic: "t", Partition: 1, Value: []byte("v")}}
+	var aborted *kafka.AbortedError
+	if _, err := tr.Do(t.Context(), m.Membership(), zero(1), rec, func() bool { return false }); !errors.As(err, &aborted) {
+		t.Fatalf("a transaction that is not valid any more ends with %v", err)
+	}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	stable, err := kadm.NewClient(cl).ListCommittedOffsets(t.Context(), "t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, _ := stable.Lookup("t", 1); o.Offset != 2 { // the record and the end marker
+		t.Errorf("readers get as far as %d, the log ends at 2", o.Offset)
 	}
 }

@@ -121,9 +121,12 @@ var mutants = []mutant{
 		kafkaTransactor, "	if err := t.commitOffsets(ctx, m, commit); err != nil {\n", "	if err := t.commitOffsets(ctx, m, commit); err != nil && !fenced(err) && !errors.Is(err, ErrFenced) {\n",
 	}}},
 	{"a fenced producer is kept", []patch{{
-		kafkaTransactor, "	return errors.Is(err, kerr.ProducerFenced) ||", "	return false && errors.Is(err, kerr.ProducerFenced) ||",
-	}, {
-		kafkaTransactor, "errors.Is(err, kerr.InvalidProducerEpoch) ||\n		errors.Is(err, kerr.InvalidProducerIDMapping) || errors.Is(err, kerr.InvalidTxnState)", "false",
+		kafkaTransactor, "	err := t.renew()\n",
+		`	err := t.client.AbortBufferedRecords(ctx)
+	if err == nil {
+		err = t.client.EndTransaction(ctx, kgo.TryAbort)
+	}
+`,
 	}}},
 	{"two copies of a message run at once", []patch{{
 		laneNext, "if head.hasBusyTwin() {", "if head.hasBusyTwin() && now.IsZero() {",
