@@ -51,8 +51,8 @@ freezes: ## 200 workers frozen in mid-handler past their session and woken, on r
 chaos: ## three brokers mistreated under load, the long form, about 25 minutes; CHAOSFLAGS='-run TestChaos/chain-exactly-once' makes a part, bin/chaos adds parts up
 	go test -tags integration -count=1 -timeout 60m -v ./integration -run TestChaos $(CHAOSFLAGS) -chaos-long
 
-bench: ## Parley beside its peers on real Kafka; BENCHFLAGS='-rounds 3 -messages 100000 -json -brokers host:port'
-	cd bench && go build -o ../bin/bench . && ../bin/bench $(BENCHFLAGS)
+bench: ## Parley beside its peers on real Kafka, all with GOGC=400 unless it is set; BENCHFLAGS='-rounds 3 -messages 100000 -json -brokers host:port'
+	cd bench && go build -o ../bin/bench . && GOGC=$${GOGC:-400} ../bin/bench $(BENCHFLAGS)
 
 lint: ## golangci-lint on all modules, integration tests included
 	$(GOLANGCI_LINT) run --build-tags integration ./...

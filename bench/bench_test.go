@@ -32,7 +32,7 @@ func TestRun(t *testing.T) {
 	if r.Ledger == nil || r.Ledger.Rebuild <= 0 || r.Ledger.MiB <= 0 {
 		t.Errorf("no figures of the ledger: %+v", r.Ledger)
 	}
-	if len(r.Copies) != 7 || len(r.Latencies) != 3 {
+	if len(r.Copies) != 8 || len(r.Latencies) != 3 {
 		t.Fatalf("the report lacks rows:\n%s", out.String())
 	}
 	for _, row := range r.Copies {

@@ -18,6 +18,7 @@ const (
 	nameRawAvro   = "raw franz-go, Avro"
 	nameRawTxn    = "raw transactions"
 	nameTxnAvro   = "raw transactions, Avro"
+	nameSession   = "raw transactions, GroupTransactSession"
 	nameParley    = "parley at least once"
 	nameParleyEOS = "parley exactly once"
 	nameWatermill = "watermill"
@@ -53,6 +54,7 @@ func copyPeers(o options) []copyPeer {
 		{name: nameRawTxn, run: rawTransactions(false)},
 		{name: nameParleyEOS, run: parleyCopy(true, nil)},
 		{name: nameTxnAvro, run: rawTransactions(true)},
+		{name: nameSession, run: rawSession},
 		{name: nameWatermill, run: watermillCopy, slow: true},
 	}
 }
@@ -95,7 +97,7 @@ func (e *env) copyRound(ctx context.Context, o options, p copyPeer, round int) (
 	}
 	runtime.GC() // what the peer before has left is not this one's cost
 	stopProfile := func() error { return nil }
-	if p.name == nameParley && o.cpuprofile != "" && round == o.rounds-1 {
+	if strings.HasPrefix(p.name, "parley") && o.cpuprofile != "" && round == o.rounds-1 {
 		stop, err := profile(o.cpuprofile)
 		if err != nil {
 			return c, err

@@ -62,7 +62,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&o.ids, "ids", 1_000_000, "messages that the ledger remembers")
 	flags.StringVar(&o.only, "only", "", "run only what has one of these `words`, comma-separated, in its name")
 	flags.BoolVar(&o.json, "json", false, "print JSON")
-	flags.StringVar(&o.cpuprofile, "cpuprofile", "", "write the CPU profile of the last round of Parley at least once to this `file`")
+	flags.StringVar(&o.cpuprofile, "cpuprofile", "", "write the CPU profile of Parley's last copy to this `file`; with -only it is one of your choice")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}

@@ -15,10 +15,15 @@ import (
 	"github.com/seed-c9b6dc07/parley/schemas"
 )
 
-// rawClient consumes and produces with the settings that Parley has, where the
-// client's defaults differ.
+// rawClient is a client of rawOptions.
 func rawClient(e *env, job copyJob, opts ...kgo.Opt) (*kgo.Client, error) {
-	return kgo.NewClient(append([]kgo.Opt{
+	return kgo.NewClient(append(rawOptions(e, job), opts...)...)
+}
+
+// rawOptions are to consume and produce with the settings that Parley has, where
+// the client's defaults differ.
+func rawOptions(e *env, job copyJob) []kgo.Opt {
+	return []kgo.Opt{
 		kgo.SeedBrokers(e.brokers...),
 		kgo.ConsumerGroup(job.group),
 		kgo.ConsumeTopics(job.in),
@@ -27,7 +32,7 @@ func rawClient(e *env, job copyJob, opts ...kgo.Opt) (*kgo.Client, error) {
 		kgo.DisableAutoCommit(),
 		kgo.ProducerLinger(0),
 		kgo.MaxBufferedRecords(1 << 20),
-	}, opts...)...)
+	}
 }
 
 // rawCopy polls a batch, produces it, flushes and commits. It writes key, value
@@ -64,7 +69,7 @@ func rawCopy(avro bool) func(context.Context, *env, copyJob) (time.Duration, err
 
 // rawTransactions does the same in one transaction for each batch, its offsets
 // committed first: the fastest way to do it by hand, and the order that Parley
-// has. The client's GroupTransactSession commits last.
+// has.
 func rawTransactions(avro bool) func(context.Context, *env, copyJob) (time.Duration, error) {
 	return func(ctx context.Context, e *env, job copyJob) (time.Duration, error) {
 		id := "raw-" + job.group
@@ -105,7 +110,46 @@ func rawTransactions(avro bool) func(context.Context, *env, copyJob) (time.Durat
 	}
 }
 
-func poll(ctx context.Context, cl *kgo.Client, batch int) ([]*kgo.Record, error) {
+// rawSession does the same with the client's own GroupTransactSession, which
+// commits the offsets at the end of a transaction.
+func rawSession(ctx context.Context, e *env, job copyJob) (time.Duration, error) {
+	session, err := kgo.NewGroupTransactSession(append(rawOptions(e, job),
+		kgo.TransactionalID("session-"+job.group), kgo.RequireStableFetchOffsets(), kgo.ConcurrentTransactionsBackoff(time.Millisecond))...)
+	if err != nil {
+		return 0, err
+	}
+	defer session.Close()
+	var start time.Time
+	for n := 0; n < job.messages; {
+		recs, err := poll(ctx, session, job.batch)
+		if err != nil {
+			return 0, err
+		}
+		if start.IsZero() {
+			start = time.Now()
+		}
+		if err := session.Begin(); err != nil {
+			return 0, err
+		}
+		if err := produce(ctx, session.Client(), job.out, recs, passOn); err != nil {
+			return 0, err
+		}
+		switch committed, err := session.End(ctx, kgo.TryCommit); {
+		case err != nil:
+			return 0, err
+		case committed:
+			n += len(recs)
+		}
+	}
+	return time.Since(start), nil
+}
+
+// poller is a client or a session.
+type poller interface {
+	PollRecords(ctx context.Context, n int) kgo.Fetches
+}
+
+func poll(ctx context.Context, cl poller, batch int) ([]*kgo.Record, error) {
 	for {
 		fetches := cl.PollRecords(ctx, batch)
 		if err := ctx.Err(); err != nil {

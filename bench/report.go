@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -30,6 +31,7 @@ type report struct {
 	Batch      int               `json:"batch"`
 	Rate       int               `json:"rate_per_second"`
 	Seconds    float64           `json:"seconds"`
+	GOGC       string            `json:"gogc"`
 
 	Copies    []*copyRow    `json:"copies"`
 	Latencies []*latencyRow `json:"latencies"`
@@ -75,6 +77,7 @@ var comparisons = []struct{ of, to string }{
 	{nameParley, nameWatermill},
 	{nameParleyEOS, nameRawTxn},
 	{nameParleyEOS, nameTxnAvro},
+	{nameParleyEOS, nameSession},
 	{nameFailing, nameParley},
 }
 
@@ -83,7 +86,7 @@ func newReport(ctx context.Context, e *env, o options) *report {
 		Date: time.Now().UTC().Format(time.DateOnly), CPUs: runtime.NumCPU(), MemoryGiB: memory(),
 		Versions: map[string]string{"go": runtime.Version()},
 		Rounds:   o.rounds, Messages: o.messages, Slow: o.slow, ValueBytes: valueBytes, Partitions: partitions,
-		Keys: o.keys, Batch: o.batch, Rate: o.rate,
+		Keys: o.keys, Batch: o.batch, Rate: o.rate, GOGC: cmp.Or(os.Getenv("GOGC"), "100"),
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, d := range info.Deps {
@@ -177,8 +180,8 @@ func (r *report) print(out io.Writer) error {
 	}
 	slices.Sort(versions)
 	_, _ = fmt.Fprintf(out, "%s, %d CPUs, %d GiB, broker on the same machine; %s\n", r.Date, r.CPUs, r.MemoryGiB, strings.Join(versions, ", "))
-	_, _ = fmt.Fprintf(out, "%d rounds of %d messages (Watermill %d) of %d B, %d keys, %d partitions; raw batches of %d; %.0f s in all\n\n",
-		r.Rounds, r.Messages, r.Slow, r.ValueBytes, r.Keys, r.Partitions, r.Batch, r.Seconds)
+	_, _ = fmt.Fprintf(out, "%d rounds of %d messages (Watermill %d) of %d B, %d keys, %d partitions; raw batches of %d; GOGC=%s for all; %.0f s in all\n\n",
+		r.Rounds, r.Messages, r.Slow, r.ValueBytes, r.Keys, r.Partitions, r.Batch, r.GOGC, r.Seconds)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(r.Copies) > 0 {
 		_, _ = fmt.Fprintln(w, "consume, handle, produce\tmsg/s, median\tlowest\thighest\tclient CPU µs/msg\tbroker CPU µs/msg\trecords per transaction\tratio, median")
