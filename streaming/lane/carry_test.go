@@ -35,3 +35,22 @@ func TestADuplicateIsNotCarriedPastItsMessage(t *testing.T) {
 		t.Error("the message is not")
 	}
 }
+
+// A duplicate waits behind a held key, and the message that it repeats is dead and
+// discarded meanwhile: carried, it would be more than that has ended, and run.
+func TestADuplicateOfWhatIsDeadIsNotCarried(t *testing.T) {
+	b, _, y := held(t)
+	read := func(key string) {
+		b.m.Read(&lane.Copy{Log: lane.Input, Offset: b.input, Origin: b.input, Key: key, ID: id("z"), Payload: "z"})
+		b.input++
+	}
+	read("free")
+	z := b.want(lane.Run, "z").Copy
+	read(y.Key)
+	b.queue(b.want(lane.Defer, "z"))
+	b.m.Release(b.die(z).Offset)
+	if some := b.m.Carry(holdLog, 10, 10); len(some) != 1 || some[0] != y {
+		t.Fatalf("%+v are carried", some)
+	}
+	b.want(lane.Drop, "z")
+}
