@@ -45,6 +45,7 @@ type process struct {
 	dead   atomic.Bool
 	left   atomic.Bool  // drained on purpose
 	loss   atomic.Int32 // the answer to its next write of that API key is to be lost
+	writes unanswered
 	clock  *clock
 	crash  *crash
 
@@ -219,10 +220,16 @@ func (p *process) request(frame []byte) (pass bool, answered func(frame []byte) 
 	}
 	version := int16(binary.BigEndian.Uint16(frame[6:]))
 	return true, func(answer []byte) response {
-		if membership && expelled(answer, key, version) && !p.left.Load() {
-			p.slot.m.history.hit(thrownOut)
-			p.slot.m.history.note("%s: the group has thrown it out", p.name)
-			p.slot.m.takenOver(p.slot.agent)
+		if membership {
+			n := newsIn(answer, key, version)
+			if n.expelled && !p.left.Load() {
+				p.slot.m.history.hit(thrownOut)
+				p.slot.m.history.note("%s: the group has thrown it out", p.name)
+				p.slot.m.takenOver(p.slot.agent)
+			}
+			if n.rebalance && p.writes.change(time.Now()) {
+				p.slot.m.takenOver(p.slot.agent)
+			}
 		}
 		if after != nil {
 			p.die(after.name(p.slot.agent.cfg.ExactlyOnce))
@@ -232,6 +239,9 @@ func (p *process) request(frame []byte) (pass bool, answered func(frame []byte) 
 		if lost {
 			p.slot.m.history.hit(lostAnswer(kmsg.Key(key)))
 			p.slot.m.history.note("%s: the answer to %s is lost", p.name, kmsg.Key(key).Name())
+			if kmsg.Key(key) == kmsg.Produce && p.writes.lose(time.Now()) {
+				p.slot.m.takenOver(p.slot.agent)
+			}
 			return lose
 		}
 		return deliver
