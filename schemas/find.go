@@ -17,15 +17,34 @@ type Registered struct {
 	Schema  avro.Schema
 }
 
+// latestVersion is the API's name of a subject's latest version.
+const latestVersion = -1
+
 // Latest returns the latest schema of a subject, which is the full name of a
 // record. An unknown subject is a *SchemaError.
 func (r *Registry) Latest(ctx context.Context, subject string) (Registered, error) {
+	return r.version(ctx, subject, latestVersion)
+}
+
+// Version returns one version of a subject, from 1. An unknown subject or
+// version is a *SchemaError.
+func (r *Registry) Version(ctx context.Context, subject string, version int) (Registered, error) {
+	if version < 1 {
+		return Registered{}, &SchemaError{Subject: subject, Problem: fmt.Sprintf("versions begin with 1, not %d", version)}
+	}
+	return r.version(ctx, subject, version)
+}
+
+func (r *Registry) version(ctx context.Context, subject string, version int) (Registered, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	// -1 is the API's latest.
-	s, err := r.client.SchemaByVersion(ctx, subject, -1)
+	s, err := r.client.SchemaByVersion(ctx, subject, version)
 	if err != nil {
-		return Registered{}, r.explain(ctx, err, &SchemaError{Subject: subject, Problem: "is not registered in " + r.url})
+		problem := "is not registered in " + r.url
+		if version != latestVersion {
+			problem = fmt.Sprintf("version %d %s", version, problem)
+		}
+		return Registered{}, r.explain(ctx, err, &SchemaError{Subject: subject, Problem: problem})
 	}
 	schema, err := r.parse(ctx, s.Schema)
 	if _, ok := errors.AsType[*RegistryUnavailableError](err); ok {
@@ -41,7 +60,7 @@ func (r *Registry) Latest(ctx context.Context, subject string) (Registered, erro
 // subject. It asks for each subject, so it is for tools. A schema that cannot
 // be used is passed over.
 func (r *Registry) LatestOfType(ctx context.Context, messageType string) ([]Registered, error) {
-	subjects, err := r.subjects(ctx)
+	subjects, err := r.Subjects(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +80,8 @@ func (r *Registry) LatestOfType(ctx context.Context, messageType string) ([]Regi
 	return found, nil
 }
 
-func (r *Registry) subjects(ctx context.Context) ([]string, error) {
+// Subjects returns the subjects of the registry, sorted.
+func (r *Registry) Subjects(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	subjects, err := r.client.Subjects(ctx)

@@ -38,6 +38,16 @@ func (c *connection) addLogFlags(cmd *cobra.Command) {
 
 func (c *connection) addFlags(cmd *cobra.Command) {
 	c.addLogFlags(cmd)
+	c.addRegistryFlag(cmd)
+}
+
+// addRegistryFlags are those of a command that needs no broker.
+func (c *connection) addRegistryFlags(cmd *cobra.Command) {
+	c.addRegistryFlag(cmd)
+	cmd.Flags().DurationVar(&c.timeout, "timeout", 10*time.Second, "how long to wait for an answer")
+}
+
+func (c *connection) addRegistryFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&c.registry, "registry", "http://"+defaultRegistry, "schema registry URL")
 }
 

@@ -60,6 +60,7 @@ func newRoot(a *app) *cobra.Command {
 		newTailCmd(a),
 		newDLQCmd(a),
 		newAgentsCmd(a),
+		newSchemaCmd(a),
 		newOutboxCmd(a),
 		newVersionCmd(a),
 		newConfigTopic(a),

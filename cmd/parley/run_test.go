@@ -39,6 +39,9 @@ func against(s *embedded.Server, args []string) []string {
 	if s == nil {
 		return args
 	}
+	if args[0] == "schema" {
+		return append(slices.Clone(args), "--registry", s.RegistryURL())
+	}
 	args = append(slices.Clone(args), "--brokers", s.Brokers()[0])
 	switch {
 	case args[0] == "tail", args[0] == "send", args[0] == "agents", args[0] == "dlq" && args[1] != "list":
