@@ -79,10 +79,10 @@ type plan struct {
 	name string // of the writer's schema
 	typ  string // that the writer's schema names
 	walk *walkPlan
-	read avro.Schema // composed of both
+	read avro.Schema // the reader's, if there is one
 	err  error       // *SchemaError where the two do not fit
 
-	resolved bool // the two differ
+	resolution *resolution // where the two differ
 }
 
 // Encode returns v, framed. What it returns Decode accepts. A schema that the
@@ -192,6 +192,12 @@ func (c *Codec) read(p *plan, payload []byte, into any) (err error) {
 	if problem := p.walk.check(payload, &c.limits); problem != "" {
 		return &DecodeError{Schema: p.name, Problem: problem}
 	}
+	if p.resolution != nil {
+		var problem string
+		if payload, problem = p.resolution.rewrite(payload, &c.limits); problem != "" {
+			return &SchemaError{Subject: p.name, Problem: "a value cannot be read as " + FullName(p.read) + ": " + problem}
+		}
+	}
 	r := c.readers.Get().(*avro.Reader)
 	defer func() {
 		if e := recover(); e != nil {
@@ -218,7 +224,7 @@ func (c *Codec) read(p *plan, payload []byte, into any) (err error) {
 // the walk has found it to be of its writer's schema: where two schemas meet,
 // it is they that do not fit.
 func (p *plan) unreadable(err error) error {
-	if p.resolved {
+	if p.resolution != nil {
 		return &SchemaError{Subject: p.name, Problem: "a value cannot be read with the reader's schema", Err: err}
 	}
 	return &DecodeError{Schema: p.name, Problem: "the decoder does not take the value", Err: err}
@@ -245,9 +251,13 @@ func newPlan(key planKey) *plan {
 	if key.reader == nil {
 		return p
 	}
-	p.resolved = key.writer.Fingerprint() != key.reader.Fingerprint()
-	if p.read, err = resolve(key.writer, key.reader); err != nil {
-		p.err = &SchemaError{Subject: p.name, Problem: "cannot be read as " + FullName(key.reader), Err: err}
+	p.read = key.reader
+	if key.writer.Fingerprint() == key.reader.Fingerprint() && len(Unreadable(key.reader, key.writer)) == 0 {
+		return p
+	}
+	p.resolution, p.err = resolve(key.writer, key.reader)
+	if p.err != nil {
+		p.err = &SchemaError{Subject: p.name, Problem: "cannot be read as " + FullName(key.reader), Err: p.err}
 	}
 	return p
 }

@@ -29,7 +29,7 @@ func EachMark(ctx context.Context, codec *Codec, value []byte, each func(*stream
 	// Another writer's schema, steps, and whatever is not as expected are for the
 	// decoder of all values.
 	p := codec.plan(planKey{writer: writer, reader: LedgerEntry{}.Schema()})
-	if p.err == nil && !p.resolved && len(payload) <= codec.limits.MaxBytes {
+	if p.err == nil && p.resolution == nil && len(payload) <= codec.limits.MaxBytes {
 		if plainMarks(payload, func(*streaming.Mark) {}) {
 			plainMarks(payload, each)
 			return nil

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/hamba/avro/v2"
+
+	"github.com/seed-c9b6dc07/parley/schemas"
 )
 
 var levels = []string{
@@ -79,80 +81,15 @@ func (s *registryState) incompatibilities(name string, sc schema, earlier []vers
 			continue
 		}
 		if level == "BACKWARD" || level == "FULL" {
-			if why := unreadable(candidate, old); why != "" {
+			for _, why := range schemas.Unreadable(candidate, old) {
 				reasons = append(reasons, fmt.Sprintf("the new schema cannot read data of version %d: %s", v.Version, why))
 			}
 		}
 		if level == "FORWARD" || level == "FULL" {
-			if why := unreadable(old, candidate); why != "" {
+			for _, why := range schemas.Unreadable(old, candidate) {
 				reasons = append(reasons, fmt.Sprintf("version %d cannot read data of the new schema: %s", v.Version, why))
 			}
 		}
 	}
 	return reasons
-}
-
-// unreadable says why reader cannot read what writer wrote; empty if it can.
-func unreadable(reader, writer avro.Schema) string {
-	err := avro.NewSchemaCompatibility().Compatible(reader, writer)
-	if err == nil {
-		return ""
-	}
-	path, err := locate(reader, writer, nil, err, make(map[string]bool))
-	if len(path) == 0 {
-		return err.Error()
-	}
-	return fmt.Sprintf("at %s: %v", strings.Join(path, "."), err)
-}
-
-// locate follows an incompatibility down to the innermost field that has it:
-// the library's message does not say where it is.
-func locate(reader, writer avro.Schema, path []string, err error, seen map[string]bool) ([]string, error) {
-	down := func(step string, r, w avro.Schema) ([]string, error, bool) {
-		e := avro.NewSchemaCompatibility().Compatible(r, w)
-		if e == nil {
-			return nil, nil, false
-		}
-		p, e := locate(r, w, append(slices.Clone(path), step), e, seen)
-		return p, e, true
-	}
-	reader, writer = deref(reader), deref(writer)
-	switch r := reader.(type) {
-	case *avro.RecordSchema:
-		w, ok := writer.(*avro.RecordSchema)
-		if !ok || seen[r.FullName()] {
-			break
-		}
-		seen[r.FullName()] = true
-		for _, rf := range r.Fields() {
-			for _, wf := range w.Fields() {
-				if wf.Name() != rf.Name() && !slices.Contains(rf.Aliases(), wf.Name()) {
-					continue
-				}
-				if p, e, found := down(rf.Name(), rf.Type(), wf.Type()); found {
-					return p, e
-				}
-			}
-		}
-	case *avro.ArraySchema:
-		if w, ok := writer.(*avro.ArraySchema); ok {
-			if p, e, found := down("[]", r.Items(), w.Items()); found {
-				return p, e
-			}
-		}
-	case *avro.MapSchema:
-		if w, ok := writer.(*avro.MapSchema); ok {
-			if p, e, found := down("{}", r.Values(), w.Values()); found {
-				return p, e
-			}
-		}
-	}
-	return path, err
-}
-
-func deref(s avro.Schema) avro.Schema {
-	if ref, ok := s.(*avro.RefSchema); ok {
-		return ref.Schema()
-	}
-	return s
 }
