@@ -114,7 +114,7 @@ func rawTransactions(avro bool) func(context.Context, *env, copyJob) (time.Durat
 // commits the offsets at the end of a transaction.
 func rawSession(ctx context.Context, e *env, job copyJob) (time.Duration, error) {
 	session, err := kgo.NewGroupTransactSession(append(rawOptions(e, job),
-		kgo.TransactionalID("session-"+job.group), kgo.RequireStableFetchOffsets(), kgo.ConcurrentTransactionsBackoff(time.Millisecond))...)
+		kgo.TransactionalID("session-"+job.group), kgo.ConcurrentTransactionsBackoff(time.Millisecond))...)
 	if err != nil {
 		return 0, err
 	}

@@ -61,9 +61,11 @@ var changes = []struct {
 
 	{"field with a default", record(`{"name":"a","type":"int"}`), record(`{"name":"a","type":"int"},{"name":"b","type":"string","default":"d"}`), nil, `{"a":1}`, `{"a":1,"b":"d"}`},
 	{"field with a default, before", record(`{"name":"a","type":"int"}`), record(`{"name":"b","type":["null","int"],"default":null},{"name":"a","type":"long"}`), nil, `{"a":1}`, `{"a":1,"b":null}`},
-	{"field with a record for a default", record(`{"name":"a","type":"int"}`),
+	{
+		"field with a record for a default", record(`{"name":"a","type":"int"}`),
 		record(`{"name":"a","type":"int"},{"name":"b","type":{"type":"record","name":"In","fields":[{"name":"x","type":"int"},{"name":"y","type":"string","default":"z"}]},"default":{"x":4}}`),
-		nil, `{"a":1}`, `{"a":1,"b":{"x":4,"y":"z"}}`},
+		nil, `{"a":1}`, `{"a":1,"b":{"x":4,"y":"z"}}`,
+	},
 	{"field with an array for a default", record(``), record(`{"name":"b","type":{"type":"array","items":"int"},"default":[1,2]}`), nil, `{}`, `{"b":[1,2]}`},
 	{"field without a default", record(`{"name":"a","type":"int"}`), record(`{"name":"a","type":"int"},{"name":"b","type":"string"}`), []Rule{RuleDefault}, `{"a":1}`, "-"},
 	{"field gone", record(`{"name":"a","type":"int"},{"name":"b","type":"string"}`), record(`{"name":"a","type":"int"}`), nil, `{"a":1,"b":"x"}`, `{"a":1}`},
@@ -74,8 +76,10 @@ var changes = []struct {
 	{"record with an alias", record(``), `{"type":"record","name":"Other","aliases":["test.Rec"],"fields":[]}`, nil, `{}`, `{}`},
 	{"two things at once", record(`{"name":"a","type":"long"}`), record(`{"name":"a","type":"int"},{"name":"b","type":"int"}`), []Rule{RuleType, RuleDefault}, `{"a":1}`, "-"},
 	{"deep in an optional record", `["null",` + record(`{"name":"a","type":"long"}`) + `]`, `["null",` + record(`{"name":"a","type":"int"}`) + `]`, []Rule{RuleType}, `null`, `null`},
-	{"recursive", nested(`{"name":"v","type":"int"}`), nested(`{"name":"v","type":"long"},{"name":"more","type":"int","default":9}`), nil,
-		`{"left":{"left":null,"v":1},"v":2}`, `{"left":{"test.Tree":{"left":null,"more":9,"v":1}},"more":9,"v":2}`},
+	{
+		"recursive", nested(`{"name":"v","type":"int"}`), nested(`{"name":"v","type":"long"},{"name":"more","type":"int","default":9}`), nil,
+		`{"left":{"left":null,"v":1},"v":2}`, `{"left":{"test.Tree":{"left":null,"more":9,"v":1}},"more":9,"v":2}`,
+	},
 
 	{"time to number", `{"type":"long","logicalType":"timestamp-millis"}`, `"long"`, nil, `1`, `1`},
 	{"another unit of time", `{"type":"long","logicalType":"timestamp-millis"}`, `{"type":"long","logicalType":"timestamp-micros"}`, []Rule{RuleLogical}, `1`, "-"},

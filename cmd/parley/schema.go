@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/hamba/avro/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
@@ -189,21 +188,20 @@ func registerSchemas(cmd *cobra.Command, a *app, conn *connection, files []strin
 		return err
 	}
 	defer reg.Close()
-	parsed := make([]avro.Schema, len(files)) // all, before the first is registered
+	parsed := make([]schemas.Registered, len(files)) // all, before the first is registered
 	for i, file := range files {
 		if parsed[i], err = readSchema(file); err != nil {
 			return err
 		}
 	}
 	rows := make([]schemaRow, 0, len(files))
-	for i, schema := range parsed {
-		id, err := reg.Register(cmd.Context(), schema)
-		if err != nil {
+	for i, s := range parsed {
+		if s.ID, err = reg.Register(cmd.Context(), s.Schema); err != nil {
 			return fmt.Errorf("%s: %w", files[i], err)
 		}
-		rows = append(rows, schemaRow{Subject: schemas.FullName(schema), ID: id, Type: schemas.MessageType(schema)})
+		rows = append(rows, rowOf(s))
 		if !asJSON {
-			if _, err := fmt.Fprintf(a.stdout, "%s has ID %d\n", schemas.FullName(schema), id); err != nil {
+			if _, err := fmt.Fprintf(a.stdout, "%s has ID %d\n", s.Subject, s.ID); err != nil {
 				return err
 			}
 		}
@@ -217,17 +215,17 @@ func registerSchemas(cmd *cobra.Command, a *app, conn *connection, files []strin
 }
 
 // readSchema reads the record of a file.
-func readSchema(file string) (avro.Schema, error) {
+func readSchema(file string) (schemas.Registered, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return schemas.Registered{}, err
 	}
 	schema, err := schemas.ParseSchema(string(text))
 	if err != nil {
-		return nil, fmt.Errorf("%s is not an Avro schema: %w", file, err)
+		return schemas.Registered{}, fmt.Errorf("%s is not an Avro schema: %w", file, err)
 	}
-	if _, ok := schema.(*avro.RecordSchema); !ok {
-		return nil, fmt.Errorf("%s holds a schema of type %s: a message is a record", file, schema.Type())
+	if schema.Type() != "record" {
+		return schemas.Registered{}, fmt.Errorf("%s holds a schema of type %s: a message is a record", file, schema.Type())
 	}
-	return schema, nil
+	return schemas.Registered{Subject: schemas.FullName(schema), Schema: schema}, nil
 }
