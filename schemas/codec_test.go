@@ -221,6 +221,8 @@ func TestCodecReadsOtherForms(t *testing.T) {
 		{`"long"`, long(math.MinInt64), `{"f":-9223372036854775808}`},
 		{`"null"`, nil, `{"f":null}`},
 		{`{"type":"long","logicalType":"timestamp-millis"}`, long(1 << 50), `{"f":"37648-05-06T22:07:22.624Z"}`},
+		{`{"type":"long","logicalType":"time-micros"}`, long(math.MaxInt64 / 1000), `{"f":"2562047h47m16.854775s"}`},
+		{`{"type":"long","logicalType":"time-micros"}`, long(-math.MaxInt64 / 1000), `{"f":"-2562047h47m16.854775s"}`},
 		{`{"type":"array","items":"null"}`, join(long(2), long(0)), `{"f":[null,null]}`},
 	} {
 		id, err := registry.ID(ctx, mustParse(field(tc.typ)))
@@ -419,6 +421,11 @@ func hostileVectors() []hostileVector {
 		{"union branch", field(`["null","long"]`), long(2), "no such branch"},
 		{"union branch negative", field(`["null","long"]`), long(-1), "no such branch"},
 		{"union branch of 33 bits", field(`["null","long"]`), long(1 << 32), "too large"},
+		{"time of day of 64 bits", field(`{"type":"long","logicalType":"time-micros"}`), long(math.MinInt64), "time of day is out of range"},
+		{
+			"time of day beyond a Duration", field(`{"type":"long","logicalType":"time-micros"}`),
+			long(math.MaxInt64/1000 + 1), "time of day is out of range",
+		},
 		{
 			"decimal of many digits", field(`{"type":"bytes","logicalType":"decimal","precision":9}`),
 			join(long(1<<18), bytes.Repeat([]byte{0x55}, 1<<18)), "more digits",

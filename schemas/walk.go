@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"time"
 	"unicode/utf8"
 
 	"github.com/hamba/avro/v2"
@@ -51,6 +52,8 @@ const (
 	// A decimal in bytes of any number, or in a fixed of size bytes.
 	opDecimalBytes
 	opDecimalFixed
+
+	opTimeMicros // a long whose nanoseconds fit into one
 )
 
 // walkPlan is a writer's schema in a form that is quick to walk. It is
@@ -106,6 +109,9 @@ func compilePrimitive(s *avro.PrimitiveSchema) (*walkPlan, error) {
 	case avro.Int:
 		return &walkPlan{op: opInt, min: 1}, nil
 	case avro.Long:
+		if l := s.Logical(); l != nil && l.Type() == avro.TimeMicros {
+			return &walkPlan{op: opTimeMicros, min: 1}, nil
+		}
 		return &walkPlan{op: opLong, min: 1}, nil
 	case avro.Float:
 		return &walkPlan{op: opFixed, size: 4, min: 4}, nil
@@ -219,6 +225,14 @@ func (w *walker) walk(p *walkPlan, depth int) bool {
 		return ok
 	case opLong:
 		_, ok := w.long()
+		return ok
+	case opTimeMicros:
+		// The decoder makes a time.Duration of it and does not see that it is
+		// too large for one.
+		n, ok := w.long()
+		if most := math.MaxInt64 / int64(time.Microsecond); ok && (n > most || n < -most) {
+			return w.fail("a time of day is out of range")
+		}
 		return ok
 	case opFixed:
 		_, ok := w.fixed(p.size)
