@@ -165,7 +165,8 @@ func (c *Codec) Decode(ctx context.Context, value []byte, into any, wantType str
 // DecodeAny decodes a framed value by its writer's schema alone, for tools:
 // the schema's full name, and the value as json.Marshal takes it. Records and
 // maps are map[string]any, a union's named branch is a map from its name, fixed
-// and bytes are text (see plainBytes), times are time.Time.
+// and bytes are text (see plainBytes), times are time.Time; a local timestamp's
+// clock is that of UTC.
 func (c *Codec) DecodeAny(ctx context.Context, value []byte) (fullName string, v any, err error) {
 	id, payload, err := ParseFrame(value)
 	if err != nil {

@@ -700,6 +700,28 @@ func TestDecodeAnyIsReadable(t *testing.T) {
 	}
 }
 
+// A local timestamp reads the same wherever the machine stands.
+func TestDecodeAnyLocalTimestamp(t *testing.T) { // not parallel: it moves the machine
+	zone := time.Local
+	t.Cleanup(func() { time.Local = zone })
+	codec := NewCodec(oneSchema{mustParse(`{"type":"long","logicalType":"local-timestamp-micros"}`)})
+	for _, hours := range []int{-9, 0, 2} {
+		time.Local = time.FixedZone("", hours*3600)
+		for n, want := range map[int64]string{
+			1700000000123456: `"2023-11-14T22:13:20.123456Z"`,
+			1 << 60:          `"38504-08-17T21:30:06.846976Z"`,
+		} {
+			_, v, err := codec.DecodeAny(t.Context(), AppendFrame(nil, 1, long(n)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := json.Marshal(v); err != nil || string(got) != want {
+				t.Errorf("%d at UTC%+d is %s, %v, want %s", n, hours, got, err, want)
+			}
+		}
+	}
+}
+
 // A codec serves many goroutines; run with -race.
 func TestCodecConcurrently(t *testing.T) {
 	t.Parallel()

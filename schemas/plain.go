@@ -35,6 +35,11 @@ func plain(v any) any {
 	case big.Rat:
 		return plainRat(&v)
 	case time.Time:
+		// A local timestamp has no zone. The decoder gives it the machine's; around
+		// a change of that zone's clock it is off by the change, beyond repair here.
+		if v.Location() == time.Local {
+			v = time.Date(v.Year(), v.Month(), v.Day(), v.Hour(), v.Minute(), v.Second(), v.Nanosecond(), time.UTC)
+		}
 		// Avro's years go further than those that time.Time writes as JSON.
 		if v.Year() < 0 || v.Year() > 9999 {
 			return v.Format(time.RFC3339Nano)
