@@ -18,12 +18,10 @@ import (
 // stands against it. A value is rewritten as bytes and then decoded by the
 // reader's schema alone, so old and new versions go the same way.
 type resolver struct {
-	pairs    map[pair]*resolution // of records, which may hold themselves
+	pairs    map[planKey]*resolution // of records, which may hold themselves
 	path     []string
 	problems []Incompatibility
 }
-
-type pair struct{ writer, reader avro.Schema }
 
 // resolution rewrites one part of a value. It is immutable once made.
 type resolution struct {
@@ -58,7 +56,7 @@ func resolve(writer, reader avro.Schema) (*resolution, error) {
 	return r, nil
 }
 
-func newResolver() *resolver { return &resolver{pairs: make(map[pair]*resolution)} }
+func newResolver() *resolver { return &resolver{pairs: make(map[planKey]*resolution)} }
 
 // resolve compiles a resolution and reports what stands against it. Where a value
 // decides, the resolution refuses those that cannot be read.
