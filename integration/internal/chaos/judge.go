@@ -128,7 +128,7 @@ func (s Stage) Judge() Verdict {
 		switch {
 		case e.out.n == 0 && e.dead.n == 0:
 			v.note(&v.Lost, m, "lost")
-		case e.crash && e.out.n == 0:
+		case e.crash && (e.out.n == 0 || !s.Once): // at least once, outputs come before their mark, and the process may be killed between
 			v.Crashed++
 		case dies && e.out.n > 0:
 			v.note(&v.WrongEnds, m, "put out, but its handler never succeeds")

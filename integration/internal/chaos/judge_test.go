@@ -58,6 +58,7 @@ func TestJudge(t *testing.T) {
 		{name: "dead that should be done", out: records(x, y), dead: records(bad, z), want: Verdict{Done: 2, Dead: 1, WrongEnds: 1}},
 		{name: "dead as its processes were killed", out: records(x, y), dead: crashed, want: Verdict{Done: 2, Dead: 1, Crashed: 1}},
 		{name: "that, and done", out: records(x, y, z), dead: crashed, want: Verdict{Done: 2, Dead: 1, WrongEnds: 1}},
+		{name: "that, put out before its mark", out: records(x, y, z), dead: crashed, weak: true, want: Verdict{Done: 2, Dead: 1, Crashed: 1}},
 		{name: "both done and dead", out: records(x, y, z), dead: records(bad, z), want: Verdict{Done: 2, Dead: 1, WrongEnds: 1}},
 		{name: "out of nowhere", out: records(x, y, z, stranger), dead: records(bad), want: Verdict{Done: 3, Dead: 1, Strangers: 1}},
 	} {
