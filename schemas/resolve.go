@@ -145,9 +145,9 @@ func (c *resolver) sameLogical(writer, reader avro.Schema) {
 	}
 	said := func(l avro.LogicalSchema) string {
 		if d, ok := l.(*avro.DecimalLogicalSchema); ok {
-			return fmt.Sprintf("decimal(%d,%d)", d.Precision(), d.Scale())
+			return fmt.Sprintf("decimal of scale %d", d.Scale()) // its precision only bounds it
 		}
-		return string(l.Type())
+		return strings.TrimPrefix(string(l.Type()), "local-")
 	}
 	if said(w) != said(r) {
 		c.against(RuleLogical, fmt.Sprintf("%s would be read as %s", said(w), said(r)), "keep the logical type, or give the field a new name with a default")
@@ -205,25 +205,28 @@ func (c *resolver) fromUnion(w *avro.UnionSchema, reader avro.Schema) *resolutio
 // toUnion picks the reader's branch: of the writer's own type first, then the first
 // that the value can be promoted to.
 func (c *resolver) toUnion(writer avro.Schema, r *avro.UnionSchema) *resolution {
-	var own []int
+	var own []*resolver // that have tried the branches of the writer's own type
+	var met *resolution
 	for _, exact := range []bool{true, false} {
 		for i, t := range r.Types() {
 			t = deref(t)
 			if exact != (t.Type() == writer.Type()) {
 				continue
 			}
-			if exact {
-				own = append(own, i)
-			}
-			try := &resolver{pairs: maps.Clone(c.pairs), path: c.path}
-			if to := try.resolve(writer, t); len(try.problems) == 0 {
+			try := &resolver{pairs: maps.Clone(c.pairs), path: slices.Clone(c.path)}
+			to := branchOf(i, try.resolve(writer, t))
+			if len(try.problems) == 0 {
 				c.pairs = try.pairs
-				return branchOf(i, to)
+				return to
+			}
+			if exact {
+				own, met = append(own, try), to
 			}
 		}
 	}
 	if len(own) == 1 { // it is meant, and what stands against it is below
-		return branchOf(own[0], c.resolve(writer, r.Types()[own[0]]))
+		c.pairs, c.problems = own[0].pairs, append(c.problems, own[0].problems...)
+		return met
 	}
 	return c.against(RuleBranch, fmt.Sprintf("the union has no branch for %s", describe(writer)), "add it to the union")
 }

@@ -2,6 +2,7 @@ package schemas
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -83,6 +84,7 @@ var changes = []struct {
 
 	{"time to number", `{"type":"long","logicalType":"timestamp-millis"}`, `"long"`, nil, `1`, `1`},
 	{"another unit of time", `{"type":"long","logicalType":"timestamp-millis"}`, `{"type":"long","logicalType":"timestamp-micros"}`, []Rule{RuleLogical}, `1`, "-"},
+	{"more digits", `{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}`, `{"type":"bytes","logicalType":"decimal","precision":12,"scale":2}`, nil, `"1.25"`, `"1.25"`},
 	{"another scale", `{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}`, `{"type":"bytes","logicalType":"decimal","precision":9,"scale":3}`, []Rule{RuleLogical}, `"1.25"`, "-"},
 }
 
@@ -161,5 +163,22 @@ func TestDefaultsDoNotExceedTheLimits(t *testing.T) {
 	payload := append(long(1000), make([]byte, 1001)...)
 	if out, problem := r.rewrite(payload, &limits); problem == "" {
 		t.Errorf("%d bytes have become %d", len(payload), len(out))
+	}
+}
+
+// What is optional within what is optional, down to what does not fit, is compared
+// once each: to try it anew on each level would double the work with each.
+func TestNestedUnionsAreComparedOnce(t *testing.T) {
+	t.Parallel()
+	nest := func(inner string) string {
+		typ := inner
+		for i := range 40 {
+			typ = fmt.Sprintf(`["null",{"type":"record","name":"N%d","fields":[{"name":"n","type":%s}]}]`, i, typ)
+		}
+		return field(typ)
+	}
+	problems := Unreadable(mustParse(nest(`"int"`)), mustParse(nest(`"string"`)))
+	if len(problems) != 1 || problems[0].Rule != RuleType || strings.Count(problems[0].Path, ".n") != 40 {
+		t.Errorf("%v", problems)
 	}
 }
