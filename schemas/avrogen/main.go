@@ -1,7 +1,6 @@
-// Command avrogen writes Go types for Avro records. It is hamba/avro's
-// generator with one difference: a type gets its whole schema, properties
-// included, and no encoder of its own, because every payload goes through
-// schemas.Codec.
+// Command avrogen writes Go types for Avro records. A type gets its whole
+// schema, properties included, and no encoder of its own, because every payload
+// goes through schemas.Codec.
 //
 // In the repository of an agent's author, once:
 //
@@ -11,30 +10,33 @@
 //
 //	//go:generate go tool avrogen -pkg quake -o messages_gen.go avro/*.avsc
 //
-// Each file holds one record. It becomes a message, with a method Schema; the
-// records nested in it become plain structs.
+// Each file holds one record, enum or fixed, and may name those of the other
+// files. Each file's record becomes a message, with a method Schema; the
+// records nested in it become plain structs. A message's schema is whole: it
+// has in it what other files define, so it is registered without references.
+//
+// docs/contract.md has a table of Avro's types and their Go types.
 package main
 
 import (
 	"bytes"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"go/format"
+	"go/token"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
-
-	"github.com/ettle/strcase"
-	"github.com/hamba/avro/v2"
-	"github.com/hamba/avro/v2/gen"
+	"text/template"
 )
 
 //go:embed template.tmpl
-var template string
+var templateText string
+
+var output = template.Must(template.New("output").Funcs(template.FuncMap{"comment": comment, "quoted": quoted}).Parse(templateText))
 
 func main() {
 	if err := run(os.Args[1:], os.Stderr); err != nil {
@@ -57,6 +59,9 @@ func run(args []string, stderr io.Writer) error {
 	}
 	if *pkg == "" || *out == "" || len(files) == 0 {
 		return errors.New("usage: avrogen -pkg NAME -o FILE SCHEMA.avsc")
+	}
+	if !token.IsIdentifier(*pkg) {
+		return fmt.Errorf("-pkg: %q is no name for a package", *pkg)
 	}
 	src, err := generate(*pkg, files)
 	if err != nil {
@@ -82,28 +87,23 @@ func expand(patterns []string) ([]string, error) {
 	return slices.Compact(files), nil
 }
 
-// root is what the template knows of the record that a file defines.
-type root struct {
-	Name string // of the Go type
-	JSON string // the whole schema
-}
-
 func generate(pkg string, files []string) ([]byte, error) {
-	caser := strcase.NewCaser(true, nil, nil) // as the generator's own
-	g := gen.NewGenerator(pkg, nil,
-		gen.WithEncoders(true), // for the import of avro
-		gen.WithStrictTypes(true),
-		gen.WithTemplate(template),
-	)
-	for _, file := range files {
-		schema, text, err := parse(file)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+	defs, err := parse(files)
+	if err != nil {
+		return nil, err
+	}
+	t := newTypes()
+	for _, d := range defs {
+		if err := t.message(d); err != nil {
+			return nil, fmt.Errorf("%s: %w", d.file, err)
 		}
-		g.ParseWithMetadata(schema, root{Name: caser.ToPascal(schema.Name()), JSON: text})
+	}
+	if err := t.check(); err != nil {
+		return nil, err
 	}
 	var buf bytes.Buffer
-	if err := g.Write(&buf); err != nil {
+	err = output.Execute(&buf, map[string]any{"Package": pkg, "Imports": t.sortedImports(), "Structs": t.structs, "Avro": t.avro})
+	if err != nil {
 		return nil, err
 	}
 	src, err := format.Source(buf.Bytes())
@@ -111,24 +111,4 @@ func generate(pkg string, files []string) ([]byte, error) {
 		return nil, fmt.Errorf("generated code does not parse: %w", err)
 	}
 	return src, nil
-}
-
-func parse(file string) (*avro.RecordSchema, string, error) {
-	src, err := os.ReadFile(file)
-	if err != nil {
-		return nil, "", err
-	}
-	if !json.Valid(src) {
-		return nil, "", errors.New("not JSON")
-	}
-	schema, err := avro.ParseBytesWithCache(src, "", &avro.SchemaCache{})
-	if err != nil {
-		return nil, "", err
-	}
-	rec, ok := schema.(*avro.RecordSchema)
-	if !ok {
-		return nil, "", fmt.Errorf("holds a schema of type %s instead of one record", schema.Type())
-	}
-	text, err := json.Marshal(rec)
-	return rec, string(text), err
 }

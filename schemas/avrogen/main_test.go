@@ -61,10 +61,17 @@ func TestRunRefuses(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	out := filepath.Join(dir, "gen.go")
+	field := func(name, typ string) string { return `{"name":"` + name + `","type":` + typ + `}` }
+	record := func(name string, fields ...string) string {
+		return `{"type":"record","name":"` + name + `","fields":[` + strings.Join(fields, ",") + `]}`
+	}
 	for _, tc := range []struct{ text, want string }{
 		{`{`, "not JSON"},
-		{`{"type":"enum","name":"E","symbols":["A"]}`, "instead of one record"},
-		{`{"type":"record","name":"R","fields":[{"name":"f","type":"x.Elsewhere"}]}`, "x.Elsewhere"},
+		{`{"type":"array","items":"long"}`, "instead of one record, enum or fixed"},
+		{record("R", field("f", `"x.Elsewhere"`)), "x.Elsewhere"},
+		{record("R", field("f", `"null"`)), "outside of a union"},
+		{record("R", field("a_b", `"int"`), field("aB", `"int"`)), "the fields a_b and aB are both AB in Go"},
+		{record("R", field("f", record("x.I")), field("g", record("y.I"))), "x.I and y.I are both I in Go"},
 	} {
 		file := write(t, dir, "bad.avsc", tc.text)
 		err := run([]string{"-pkg", "p", "-o", out, file}, io.Discard)
@@ -72,11 +79,17 @@ func TestRunRefuses(t *testing.T) {
 			t.Errorf("%s: %v", tc.text, err)
 		}
 	}
-	// A schema is registered whole, so it cannot lean on another file.
-	first := write(t, dir, "first.avsc", `{"type":"record","name":"x.First","fields":[]}`)
-	second := write(t, dir, "second.avsc", `{"type":"record","name":"x.Second","fields":[{"name":"f","type":"x.First"}]}`)
-	if err := run([]string{"-pkg", "p", "-o", out, first, second}, io.Discard); err == nil {
-		t.Error("a reference to another file is taken")
+	for _, tc := range []struct{ one, other, want string }{
+		{record("x.A", field("b", `"x.B"`)), record("x.B", field("a", `["null","x.A"]`)), "in a circle"},
+		{record("x.A"), record("x.A"), "x.A is defined in"},
+		{record("x.A", field("f", record("x.I", field("n", `"int"`)))), record("x.B", field("f", record("x.I", field("n", `"long"`)))), "x.I is defined twice"},
+		{record("x.A", field("f", `"Bare"`), field("g", `"Bare"`)), record("Bare"), "Bare"},
+		{record("x.A", field("b", record("x.B", field("a", `"x.A"`)))), record("x.C"), "holds itself"},
+	} {
+		one, other := write(t, dir, "one.avsc", tc.one), write(t, dir, "other.avsc", tc.other)
+		if err := run([]string{"-pkg", "p", "-o", out, one, other}, io.Discard); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s and %s: %v", tc.one, tc.other, err)
+		}
 	}
 	good := write(t, dir, "good.avsc", `{"type":"record","name":"R","fields":[]}`)
 	for _, args := range [][]string{
@@ -87,6 +100,7 @@ func TestRunRefuses(t *testing.T) {
 		{"-pkg", "p", "-o", out, "*.none"},
 		{"-pkg", "p", "-o", out, "["},
 		{"-nonsense"},
+		{"-pkg", "func", "-o", out, good},
 	} {
 		if err := run(args, io.Discard); err == nil {
 			t.Errorf("%q: taken", args)
@@ -94,5 +108,32 @@ func TestRunRefuses(t *testing.T) {
 	}
 	if _, err := os.Stat(out); err == nil {
 		t.Error("a file was written")
+	}
+}
+
+// A message's schema has in it what it takes from other files, wherever these
+// stand in the order.
+func TestReferenceToAnotherFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir, "a.avsc", `{"type":"record","name":"x.A","fields":[{"name":"b","type":"B"},{"name":"more","type":{"type":"array","items":"B"}}]}`)
+	write(t, dir, "b.avsc", `{"type":"record","name":"x.B","fields":[{"name":"c","type":["null","y.C"]}]}`)
+	write(t, dir, "c.avsc", `{"type":"enum","name":"y.C","symbols":["ONE"]}`)
+	src, err := generate("p", []string{filepath.Join(dir, "a.avsc"), filepath.Join(dir, "b.avsc"), filepath.Join(dir, "c.avsc")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const c = `{"name":"y.C","type":"enum","symbols":["ONE"]}`
+	const b = `{"name":"x.B","type":"record","fields":[{"name":"c","type":["null",` + c + `]}]}`
+	for _, want := range []string{
+		"(`" + b + "`", "(`" + `{"name":"x.A","type":"record","fields":[{"name":"b","type":` + b + `},{"name":"more","type":{"type":"array","items":"x.B"}}]}` + "`",
+		"func (A) Schema()", "func (B) Schema()",
+	} {
+		if !bytes.Contains(src, []byte(want)) {
+			t.Errorf("%s is missing in\n%s", want, src)
+		}
+	}
+	if n := bytes.Count(src, []byte("type B struct")); n != 1 {
+		t.Errorf("the type stands %d times in\n%s", n, src)
 	}
 }
