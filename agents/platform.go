@@ -23,6 +23,11 @@ type PlatformConfig struct {
 	Register  bool                // register unknown schemas: for development; else they must be registered before
 	Namespace streaming.Namespace // default: parley
 
+	// SchemaCache is a folder that remembers the registry's schemas, so that a
+	// worker also starts and works while the registry is down, on those that were
+	// used before. Processes may share it. Default: none; the worker then waits.
+	SchemaCache string
+
 	Partitions      int32 // of topics that do not exist yet; default 6
 	Replication     int16 // of topics that do not exist yet; default: the broker's
 	CheckTopicsOnly bool  // create no topic: fail if one is missing
@@ -58,6 +63,9 @@ func Connect(ctx context.Context, cfg PlatformConfig) (*Platform, error) {
 		var opts []schemas.RegistryOption
 		if cfg.Register {
 			opts = append(opts, schemas.WithAutoRegister())
+		}
+		if cfg.SchemaCache != "" {
+			opts = append(opts, schemas.WithSchemaCache(cfg.SchemaCache, cfg.Logger))
 		}
 		reg, err := schemas.NewRegistry(cfg.Registry, opts...)
 		if err != nil {

@@ -31,6 +31,7 @@ type Registry struct {
 	timeout      time.Duration
 	negativeTTL  time.Duration
 	autoRegister bool
+	kept         *remembered // nil: nothing outlives the process
 
 	byID       cowMap[int, avro.Schema]
 	ids        cowMap[avro.Schema, int]
@@ -136,6 +137,9 @@ func (r *Registry) Schema(ctx context.Context, id int) (avro.Schema, error) {
 			return schema, err
 		}
 		schema, err := r.fetch(ctx, id)
+		if known := r.keptSchema(err, id); known != nil {
+			schema, err = known, nil
+		}
 		if err != nil {
 			if _, ok := errors.AsType[*SchemaError](err); ok {
 				now := r.clock.Now()
@@ -173,6 +177,9 @@ func (r *Registry) fetch(ctx context.Context, id int) (avro.Schema, error) {
 			return nil, err
 		}
 		return nil, &SchemaError{ID: id, Problem: "cannot be used", Err: err}
+	}
+	if r.kept != nil {
+		r.keepSchema(id, s, schema)
 	}
 	return schema, nil
 }
@@ -212,10 +219,17 @@ func (r *Registry) ID(ctx context.Context, schema avro.Schema) (int, error) {
 	if id, ok := r.ids.get(schema); ok {
 		return id, nil
 	}
+	ask := r.Lookup
 	if r.autoRegister {
-		return r.ask(ctx, &r.registers, schema, r.register)
+		ask = func(ctx context.Context, schema avro.Schema) (int, error) {
+			return r.ask(ctx, &r.registers, schema, r.register)
+		}
 	}
-	return r.Lookup(ctx, schema)
+	id, err := ask(ctx, schema)
+	if known := r.keptID(err, schema); known != 0 {
+		return known, nil
+	}
+	return id, err
 }
 
 // Lookup returns the ID of a schema that is registered under its full name.
@@ -273,6 +287,9 @@ func (r *Registry) ask(
 			return 0, err
 		}
 		r.ids.put(schema, id)
+		if r.kept != nil {
+			r.kept.keepID(text, id)
+		}
 		return id, nil
 	})
 }

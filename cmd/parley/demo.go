@@ -29,6 +29,7 @@ type demoFlags struct {
 	data        string
 	brokers     []string
 	registry    string
+	schemaCache string
 	feed        string
 	seed        uint64
 	duplicates  int
@@ -74,6 +75,7 @@ it runs on a Kafka cluster; then --data names no broker's folder, only one where
 	flags.StringVar(&f.data, "data", defaultData, "folder of the embedded broker; '' keeps all in memory")
 	flags.StringSliceVar(&f.brokers, "brokers", nil, "run on this Kafka cluster instead (host:port, comma-separated)")
 	flags.StringVar(&f.registry, "registry", "", "URL of the cluster's schema registry")
+	flags.StringVar(&f.schemaCache, "schema-cache", "", "folder that remembers the cluster's schemas, for a start while its registry is down")
 	flags.StringVar(&f.feed, "feed", "", "URL or file of a feed in USGS GeoJSON, plain or gzip (default: a bundled week)")
 	flags.Uint64Var(&f.seed, "seed", 1, "of what is sent twice, malformed, and of the outside service's failures")
 	flags.IntVar(&f.duplicates, "duplicates", 40, "events sent a second time")

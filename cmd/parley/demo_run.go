@@ -132,7 +132,7 @@ func (d *demo) effects() string {
 func (d *demo) connect(ctx context.Context) error {
 	cfg := agents.Config{Retry: d.flags.policy(), LedgerWindow: ledgerWindow, GroupProtocol: kafka.GroupProtocol(d.flags.protocol)}
 	platform, err := agents.Connect(ctx, agents.PlatformConfig{
-		Brokers: d.brokers, Registry: d.registry, Register: true, Partitions: d.flags.partitions,
+		Brokers: d.brokers, Registry: d.registry, Register: true, SchemaCache: d.flags.schemaCache, Partitions: d.flags.partitions,
 		Metrics: d.metrics, Logger: d.logger,
 	})
 	if err != nil {
