@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-c9b6dc07/parley/integration/internal/chaos"
 	"github.com/seed-c9b6dc07/parley/integration/internal/cluster"
+	"github.com/seed-c9b6dc07/parley/integration/internal/rolling"
 )
 
 func TestMain(m *testing.M) {
@@ -26,6 +27,9 @@ func TestMain(m *testing.M) {
 	}
 	if spec := os.Getenv(chaos.WorkerVariable); spec != "" {
 		os.Exit(chaos.RunWorker(spec))
+	}
+	if spec := os.Getenv(rolling.WorkerVariable); spec != "" {
+		os.Exit(rolling.RunWorker(spec))
 	}
 	if spec := os.Getenv(relayVariable); spec != "" {
 		os.Exit(runRelay(spec))

@@ -16,8 +16,9 @@ import (
 // Fleet are the worker processes of a run. Each slot has one, or is between
 // two.
 type Fleet struct {
-	spec Spec
-	dir  string // for their logs
+	variable string // of the environment
+	told     func(number int, host string) (string, error)
+	dir      string // for their logs
 
 	mu    sync.Mutex
 	slots []*slot
@@ -37,7 +38,19 @@ type slot struct {
 
 // NewFleet starts workers on hosts of a net.
 func NewFleet(spec Spec, net, workers int, dir string) (*Fleet, error) {
-	f := &Fleet{spec: spec, dir: dir}
+	return NewProcesses(WorkerVariable, func(number int, host string) (string, error) {
+		spec := spec
+		spec.Host = host
+		spec.Instance = fmt.Sprintf("slot-%d", number)
+		text, err := json.Marshal(spec)
+		return string(text), err
+	}, net, workers, dir)
+}
+
+// NewProcesses starts workers that are this binary with what they are told in a
+// variable of the environment. told is asked anew for each process.
+func NewProcesses(variable string, told func(number int, host string) (string, error), net, workers int, dir string) (*Fleet, error) {
+	f := &Fleet{variable: variable, told: told, dir: dir}
 	for i := range workers {
 		f.slots = append(f.slots, &slot{number: i, host: Host(net, i+1)})
 	}
@@ -53,20 +66,17 @@ func NewFleet(spec Spec, net, workers int, dir string) (*Fleet, error) {
 
 // start starts a slot's process.
 func (f *Fleet) start(s *slot) error {
-	spec := f.spec
-	spec.Host = s.host
-	spec.Instance = fmt.Sprintf("slot-%d", s.number)
-	text, err := json.Marshal(spec)
+	text, err := f.told(s.number, s.host)
 	if err != nil {
 		return err
 	}
-	log, err := os.OpenFile(filepath.Join(f.dir, fmt.Sprintf("worker-%d.log", s.number)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	log, err := os.OpenFile(f.LogFile(s.number), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Close() }()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), WorkerVariable+"="+string(text))
+	cmd.Env = append(os.Environ(), f.variable+"="+text)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return err
@@ -155,6 +165,27 @@ func (f *Fleet) restart(s *slot) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.start(s)
+}
+
+// Replace ends a slot's process with a signal, and starts another when it is
+// gone. The error is also that of a process that was told to end and did not
+// end well.
+func (f *Fleet) Replace(number int, sig syscall.Signal, within time.Duration) error {
+	s := f.slots[number]
+	select {
+	case <-f.signal(s, sig):
+	case <-time.After(within):
+		return fmt.Errorf("worker %d does not end within %s", number, within)
+	}
+	if sig != syscall.SIGKILL && s.err != nil {
+		return fmt.Errorf("worker %d: %w", number, s.err)
+	}
+	return f.restart(s)
+}
+
+// LogFile is where a slot's processes write.
+func (f *Fleet) LogFile(number int) string {
+	return filepath.Join(f.dir, fmt.Sprintf("worker-%d.log", number))
 }
 
 // Drain ends all workers as an operator would, within a time, and says which
