@@ -27,6 +27,7 @@ type Config struct {
 	AnswerBytes      int           // of a request's answer that is kept for its duplicates; default 16 KiB; negative: none
 	StepBytes        int           // limit of one step's result; default 64 KiB
 	MessageStepBytes int           // limit of all step results of one message; default 1 MiB
+	StateBytes       int           // limit of a key's state; default 256 KiB
 	ExactlyOnce      bool          // Kafka transactions, see worker.Config; default: at least once
 	Instance         string        // with ExactlyOnce: this process slot's stable name; default random
 
@@ -49,6 +50,7 @@ type Agent struct {
 	name     string
 	cfg      Config
 	handlers map[string]streaming.Handler
+	states   map[string]bool
 	link     *link
 	errs     []error
 }

@@ -137,6 +137,7 @@ func (p *Platform) workerConfig(a *Agent) worker.Config {
 		Retry: a.cfg.Retry, Parallel: a.cfg.Parallel, Limits: a.cfg.Limits, MaxBytes: a.cfg.MaxBytes, HandlerTimeout: a.cfg.HandlerTimeout,
 		DrainTimeout: a.cfg.DrainTimeout, GroupProtocol: a.cfg.GroupProtocol, SessionTimeout: a.cfg.SessionTimeout, LedgerWindow: a.cfg.LedgerWindow, LedgerSize: a.cfg.LedgerSize, AnswerBytes: a.cfg.AnswerBytes,
 		Unordered: a.cfg.Unordered, Hold: a.cfg.Hold,
+		State: len(a.states) > 0, StateBytes: a.cfg.StateBytes,
 		StepBytes: a.cfg.StepBytes, MessageStepBytes: a.cfg.MessageStepBytes,
 		Partitions: p.cfg.Partitions, Replication: p.cfg.Replication, CheckTopicsOnly: p.cfg.CheckTopicsOnly,
 		Trace: telemetry.Propagate, Logger: p.cfg.Logger,

@@ -30,6 +30,7 @@ type Delivery struct {
 	Attempt  int // 1 on the first
 	Outbox   *Outbox
 	Steps    Steps
+	State    State
 	// Spend reports tokens that the handler has spent, for Limits; nil: nobody
 	// counts them. Several goroutines may call it.
 	Spend func(tokens float64)

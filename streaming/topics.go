@@ -33,6 +33,10 @@ func DeadLetterTopic(input, group string) string { return input + ".dlq." + grou
 // and group that holds keys.
 func HoldTopic(input, group string) string { return input + ".hold." + group }
 
+// StateTopic is the compacted topic of what an agent remembers of the messages of
+// one input topic.
+func StateTopic(input, group string) string { return input + ".state." + group }
+
 // LedgerTopic holds the marks of one input topic and group.
 func LedgerTopic(input, group string) string { return input + ".ledger." + group }
 

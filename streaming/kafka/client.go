@@ -159,7 +159,7 @@ func (c clientLogger) Log(level kgo.LogLevel, msg string, keyvals ...any) {
 
 func isCompanion(topic string) bool {
 	return strings.Contains(topic, ".retry-") || strings.Contains(topic, ".dlq.") || strings.Contains(topic, ".ledger.") ||
-		strings.Contains(topic, ".hold.")
+		strings.Contains(topic, ".hold.") || strings.Contains(topic, ".state.")
 }
 
 // Log reads and writes partitions. It implements pipeline.Appender.

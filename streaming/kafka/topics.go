@@ -106,6 +106,9 @@ func (p *TopicPlan) check(s TopicSpec, count, want int32, cfg, ofCfg map[string]
 		if policy != "compact" {
 			wrong("cleanup.policy", "compact", policy)
 		}
+		if s.Of != "" && count != want {
+			wrong("its partition count", fmt.Sprintf("%d, as %s has,", want, s.Of), strconv.Itoa(int(count)))
+		}
 		return
 	}
 	if policy != "" && policy != "delete" {

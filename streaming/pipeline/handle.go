@@ -20,7 +20,8 @@ type attempt struct {
 	permit *permit
 
 	attempted
-	settled    func() // the handler's Delivery.Settled
+	settled    func()        // the handler's Delivery.Settled
+	state      *attemptState // nil: none was used
 	ended      time.Time
 	answer     []*streaming.Record // of outputs: what is kept for duplicates
 	conclusion conclusion
@@ -34,6 +35,7 @@ type visit struct {
 	delivery streaming.Delivery
 	outbox   streaming.Outbox
 	steps    attemptSteps
+	state    attemptState
 }
 
 // attempted is what an attempt came to.
@@ -79,8 +81,9 @@ func (l *Lane) handle(ctx context.Context, a *attempt) {
 	}
 	v := &visit{}
 	v.steps.l, v.steps.c, v.steps.ctx = l, a.c, ctx
+	v.state.l, v.state.id = l, a.c.ID
 	v.delivery = streaming.Delivery{
-		Envelope: &m.env, Key: m.key, Payload: payload, Attempt: a.number, Outbox: &v.outbox, Steps: &v.steps,
+		Envelope: &m.env, Key: m.key, Payload: payload, Attempt: a.number, Outbox: &v.outbox, Steps: &v.steps, State: &v.state,
 		Claim: streaming.Claim{Group: l.cfg.Group, Topic: l.cfg.Topic, Partition: l.cfg.Partition, Epoch: l.epoch},
 	}
 	if p := a.permit; p != nil {
@@ -88,6 +91,10 @@ func (l *Lane) handle(ctx context.Context, a *attempt) {
 	}
 	err := guarded(ctx, handler, &v.delivery)
 	v.steps.end()
+	v.state.end()
+	if len(v.state.used) > 0 {
+		a.state = &v.state
+	}
 	a.settled = v.delivery.Settled
 	a.ended = l.cfg.Clock.Now()
 	a.err, a.ran, a.took = err, true, a.ended.Sub(start)
@@ -105,6 +112,9 @@ func (l *Lane) handle(ctx context.Context, a *attempt) {
 	a.outputs = a.one[:0]
 	for i := range staged {
 		a.outputs = append(a.outputs, l.caused(m, &staged[i], i, a.ended))
+	}
+	if a.state != nil {
+		a.outputs = append(a.outputs, a.state.records()...)
 	}
 	if m.env.Ack == streaming.AckHandled {
 		if a.ack, err = l.ack(ctx, m, streaming.AckHandled, a.ended); err != nil {

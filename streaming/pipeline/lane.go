@@ -26,6 +26,7 @@ type Config struct {
 	Tiers           []string // retry topics, in the order of Policy.Tiers
 	DeadLetterTopic string
 	LedgerTopic     string
+	StateTopic      string // empty: the agent keeps no state
 
 	Handlers       map[string]streaming.Handler // by message type
 	Policy         retry.Policy
@@ -46,6 +47,7 @@ type Config struct {
 	StepBytes        int // of one step's result
 	MessageStepBytes int // of all results of one message
 	HeldStepBytes    int // of results kept in memory; others are read again
+	StateBytes       int // of one entry of state
 
 	Codec *schemas.Codec
 	Log   Appender
@@ -75,6 +77,7 @@ type Lane struct {
 	cfg     Config
 	machine *lane.Machine
 	steps   *stepIndex
+	kept    keyedState
 	ctx     context.Context // of the handlers
 	cancel  context.CancelFunc
 	done    chan struct{}

@@ -65,6 +65,7 @@ func (l *Lane) Open(epoch, input int64, tiers []int64) {
 		l.conclude(&conclusion{mark: &mark, settled: func([]int64, int64) {}})
 	}
 	l.unmarked = nil
+	l.openState()
 	l.doubt = l.doubt.opened(l.cfg.Parallel)
 	l.cfg.Alone.join(l)
 	l.cfg.Memory.join(1)

@@ -23,6 +23,7 @@ func (l *Lane) settle(a *attempt) {
 		l.succeeded(a)
 		return
 	}
+	l.kept.settle(a.state, false)
 	var unavailable *streaming.UnavailableError
 	switch {
 	case l.cancelled():
@@ -70,12 +71,15 @@ func (l *Lane) finish(a *attempt, ledger int64) {
 	c := a.c
 	l.ended(c)
 	l.machine.Done(c)
+	l.kept.settle(a.state, true)
 	if len(a.answer) > 0 {
 		l.cfg.Facts.Keep(c.ID, ledger)
 	}
 	l.steps.drop(c.ID)
 	for _, rec := range a.conclusion.recs {
-		l.cfg.Observer.Sent(rec.Topic, 1)
+		if rec.Topic != l.cfg.StateTopic {
+			l.cfg.Observer.Sent(rec.Topic, 1)
+		}
 	}
 	sent := a.m.env.Time
 	if sent.IsZero() {
@@ -95,6 +99,7 @@ func (l *Lane) outputRefused(a *attempt, err error) {
 	if errors.Is(err, streaming.ErrRecordTooLarge) {
 		err = streaming.DeadLetter(streaming.ReasonTooLarge, err)
 	}
+	l.kept.settle(a.state, false)
 	l.failed(a.c, a.m, attempted{err: err, ran: true})
 }
 

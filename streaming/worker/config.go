@@ -73,6 +73,12 @@ type Config struct {
 	MessageStepBytes int
 	HeldStepBytes    int
 
+	// State lets handlers keep state (streaming.State), in a compacted topic beside
+	// each input topic. All of it is in memory; an entry has up to StateBytes
+	// (default 256 KiB). It needs order.
+	State      bool
+	StateBytes int
+
 	// Partitions and Replication are for topics that do not exist yet; default
 	// 6 and the broker's own. With CheckTopicsOnly nothing is created.
 	Partitions      int32
@@ -121,6 +127,7 @@ func (c Config) withDefaults() Config {
 	c.StepBytes = or(c.StepBytes, 64<<10)
 	c.MessageStepBytes = or(c.MessageStepBytes, 1<<20)
 	c.HeldStepBytes = or(c.HeldStepBytes, 16<<20)
+	c.StateBytes = or(c.StateBytes, 256<<10)
 	c.GroupProtocol = or(c.GroupProtocol, kafka.ProtocolClassic)
 	c.RebalanceTimeout = or(c.RebalanceTimeout, time.Minute)
 	c.Partitions = or(c.Partitions, 6)
@@ -180,6 +187,9 @@ func (c Config) Validate() error {
 	if c.Hold && c.Unordered {
 		errs = append(errs, errors.New("hold and unordered exclude each other: without order a dead letter holds up nothing"))
 	}
+	if c.State && c.Unordered {
+		errs = append(errs, errors.New("state and unordered exclude each other: without order two messages of one key would change it at once"))
+	}
 	switch c.GroupProtocol {
 	case kafka.ProtocolClassic:
 	case kafka.ProtocolConsumer:
@@ -210,6 +220,7 @@ func (c Config) Validate() error {
 		{"StepBytes", int64(c.StepBytes)},
 		{"MessageStepBytes", int64(c.MessageStepBytes)},
 		{"HeldStepBytes", int64(c.HeldStepBytes)},
+		{"StateBytes", int64(c.StateBytes)},
 		{"Partitions", int64(c.Partitions)},
 		{"SessionTimeout", int64(c.SessionTimeout)},
 		{"RebalanceTimeout", int64(c.RebalanceTimeout)},
@@ -233,6 +244,7 @@ type input struct {
 	hold   bool // the last of the tiers is the hold topic
 	dead   string
 	ledger string
+	state  string // empty: none is kept
 }
 
 // logs are the topics whose partitions a lane reads: the input, its tiers, and, if
@@ -255,6 +267,9 @@ func (c Config) inputs() []input {
 			in.tiers = append(in.tiers, streaming.HoldTopic(topic, c.Group))
 			in.hold = true
 		}
+		if c.State {
+			in.state = streaming.StateTopic(topic, c.Group)
+		}
 		return in
 	}
 	ins := []input{of(c.Namespace.Inbox(c.Agent), true)}
@@ -274,6 +289,9 @@ func (c Config) TopicSpecs() []kafka.TopicSpec {
 			specs = append(specs, kafka.TopicSpec{Name: t, Of: in.topic})
 		}
 		specs = append(specs, kafka.TopicSpec{Name: in.dead, Of: in.topic}, kafka.TopicSpec{Name: in.ledger, Of: in.topic})
+		if in.state != "" {
+			specs = append(specs, kafka.TopicSpec{Name: in.state, Of: in.topic, Compacted: true})
+		}
 	}
 	return specs
 }

@@ -23,7 +23,7 @@ func (w *Worker) rebuild(ctx context.Context, batch []*owned) error {
 	for _, o := range batch {
 		b.all = append(b.all, &rebuilt{owned: o})
 	}
-	for _, step := range []func(context.Context) error{b.readOffsets, b.readLedgers, b.claim, b.locate, b.readTiers} {
+	for _, step := range []func(context.Context) error{b.readOffsets, b.readLedgers, b.claim, b.locate, b.readTiers, b.readState} {
 		if b.all = w.lanes.stillOwned(b.all); len(b.all) == 0 {
 			return nil // taken away meanwhile
 		}
@@ -266,6 +266,33 @@ func (b *rebuilding) readTiers(ctx context.Context) error {
 		if rec.Offset >= p.r.holding {
 			p.r.lane.RecallHeld(rec)
 		}
+	})
+}
+
+// readState reads what the agent remembers. Its former owner's last transaction
+// has ended, and what that owner had written before its last marks stands there.
+func (b *rebuilding) readState(ctx context.Context) error {
+	if !b.w.cfg.State {
+		return nil
+	}
+	topics := b.topics(func(in input) []string { return []string{in.state} })
+	starts, err := b.w.log.StartOffsets(ctx, topics...)
+	if err != nil {
+		return err
+	}
+	ends, err := b.w.log.HighWatermarks(ctx, topics...)
+	if err != nil {
+		return err
+	}
+	lanes := make(map[streaming.TopicPartition]*rebuilt)
+	var ranges []kafka.Range
+	for _, r := range b.all {
+		tp := streaming.TopicPartition{Topic: r.in.state, Partition: r.tp.Partition}
+		lanes[tp] = r
+		ranges = append(ranges, kafka.Range{TopicPartition: tp, From: starts[tp], To: ends[tp]})
+	}
+	return b.w.log.Scan(ctx, ranges, func(rec streaming.Record) {
+		lanes[streaming.TopicPartition{Topic: rec.Topic, Partition: rec.Partition}].lane.RecallState(&rec)
 	})
 }
 
