@@ -9,7 +9,7 @@ SEEDS ?= 200
 
 .DEFAULT_GOAL := help
 .PHONY: help build test test-unit test-deploy test-bench test-integration \
-	simulate mutants bench lint generate check-generated \
+	simulate mutants bench lint generate check-generated python \
 	kafka-image registry-image postgres-image docker demo compose-check clean
 
 help: ## list the targets
@@ -38,7 +38,7 @@ test-deploy: ## dashboards and alert rules, with Prometheus' own engine on a liv
 test-bench: ## the measuring program, in small
 	cd bench && go test -timeout 6m $(GOTESTFLAGS) ./...
 
-test-integration: ## tests on real Kafka and a real registry, in containers
+test-integration: python ## tests on real Kafka and a real registry, in containers
 	go test -tags integration -count=1 -timeout 12m $(GOTESTFLAGS) ./integration/...
 
 simulate: ## SEEDS=200 new simulations, and whether all mutants compile; prints the first seed, which replays them (docs/testing.md)
@@ -75,6 +75,9 @@ postgres-image: ## build parley/postgres likewise, from Debian's packages
 
 registry-image: ## build parley/apicurio-registry likewise
 	@images/registry/build.sh
+
+python: ## make bin/python, with the pinned clients that the tests of docs/python.md need (Python 3.11 to 3.14 with venv)
+	@scripts/python.sh
 
 docker: ## install and start a Docker engine where none answers (Debian, root)
 	@scripts/install-docker.sh
