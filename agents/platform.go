@@ -23,6 +23,11 @@ type PlatformConfig struct {
 	Register  bool                // register unknown schemas: for development; else they must be registered before
 	Namespace streaming.Namespace // default: parley
 
+	Compression kafka.Compression // of what is sent; default: snappy
+	// MaxUnpackedBytes is what a compressed batch of records may take in memory; a
+	// partition with a larger one stands still. Default: 64 MiB.
+	MaxUnpackedBytes int
+
 	Partitions      int32 // of topics that do not exist yet; default 6
 	Replication     int16 // of topics that do not exist yet; default: the broker's
 	CheckTopicsOnly bool  // create no topic: fail if one is missing
@@ -66,7 +71,10 @@ func Connect(ctx context.Context, cfg PlatformConfig) (*Platform, error) {
 		cfg.Schemas = reg
 	}
 	p := &Platform{cfg: cfg, codec: schemas.NewCodec(cfg.Schemas)}
-	p.kafka = kafka.Config{Brokers: cfg.Brokers, ClientID: "parley", Logger: cfg.Logger, Dialer: cfg.Dialer}
+	p.kafka = kafka.Config{Brokers: cfg.Brokers, ClientID: "parley", Logger: cfg.Logger, Dialer: cfg.Dialer, Compression: cfg.Compression, MaxUnpackedBytes: cfg.MaxUnpackedBytes}
+	if err := p.kafka.Validate(); err != nil {
+		return nil, err
+	}
 	p.link = link{codec: p.codec, namespace: cfg.Namespace}
 	if err := kafka.Ping(ctx, p.kafka); err != nil {
 		return nil, err
