@@ -6,10 +6,12 @@ GOTESTFLAGS ?=
 BENCHFLAGS ?=
 CHAOSFLAGS ?=
 SEEDS ?= 200
+FUZZTIME ?= 30s
+FUZZ ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help build test test-unit test-deploy test-bench test-integration \
-	simulate mutants bench lint generate check-generated python \
+	simulate mutants fuzz bench lint generate check-generated python \
 	kafka-image registry-image postgres-image docker demo compose-check clean
 
 help: ## list the targets
@@ -46,6 +48,15 @@ simulate: ## SEEDS=200 new simulations, and whether all mutants compile; prints 
 
 mutants: ## every seeded defect against the simulation's checkers: takes minutes
 	go test ./streaming/streamtest -count=1 -v -timeout 60m -run Mutants -sample 0
+
+fuzz: ## FUZZTIME=30s of each fuzz target, or of those that FUZZ='FuzzFrame FuzzHop' names; no input may cost more than 64 MiB (docs/testing.md)
+	@for package in ./schemas ./streaming/telemetry; do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			case " $(FUZZ) " in "  "|*" $$target "*) ;; *) continue ;; esac; \
+			echo "$$target, $(FUZZTIME)"; \
+			go test $$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -parallel 2 || exit 1; \
+		done; \
+	done
 
 freezes: ## 200 workers frozen in mid-handler past their session and woken, on real Kafka (some minutes); FREEZES=n
 	go test -tags integration -count=1 -timeout 20m -v -run TestFrozenInMidHandler ./integration -freezes $(or $(FREEZES),200) -freeze-cells 8

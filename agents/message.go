@@ -27,7 +27,11 @@ func (m *Message[T]) ID() string { return m.Envelope.ID }
 // handlers.
 func (m *Message[T]) Delivery() *streaming.Delivery { return m.out.cause }
 
-// Publish stages an event for a stream: each group that subscribes gets it.
+// Publish stages an event for a stream: each group that subscribes gets it. It is sent
+// when the handler has succeeded. A message that is over its topic's limit is not
+// staged, and the error a *streaming.RecordTooLargeError; a handler that returns it
+// dead-letters what it handles, as too_large. Where only the broker knows the limit,
+// that happens after the handler. Send and Reply likewise.
 func (m *Message[T]) Publish(stream string, payload schemas.Message, opts ...Option) error {
 	return m.out.stage(outgoing{topic: m.out.link.namespace.Events(stream), partition: -1, kind: streaming.KindEvent}, payload, opts)
 }
@@ -120,6 +124,14 @@ func (b *outbox) stage(to outgoing, payload schemas.Message, opts []Option) erro
 	if err != nil {
 		return err
 	}
-	to.fill(b.cause.Outbox.Next(), messageType, value, opts)
+	out := b.cause.Outbox.Next()
+	to.fill(out, messageType, value, opts)
+	if b.cause.Fits == nil {
+		return nil
+	}
+	if err := b.cause.Fits(out); err != nil {
+		b.cause.Outbox.Unstage()
+		return err
+	}
 	return nil
 }

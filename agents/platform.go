@@ -27,6 +27,10 @@ type PlatformConfig struct {
 	// worker also starts and works while the registry is down, on those that were
 	// used before. Processes may share it. Default: none; the worker then waits.
 	SchemaCache string
+	Compression kafka.Compression // of what is sent; default: snappy
+	// MaxUnpackedBytes is what a compressed batch of records may take in memory; a
+	// partition with a larger one stands still. Default: 64 MiB.
+	MaxUnpackedBytes int
 
 	Partitions      int32 // of topics that do not exist yet; default 6
 	Replication     int16 // of topics that do not exist yet; default: the broker's
@@ -74,7 +78,10 @@ func Connect(ctx context.Context, cfg PlatformConfig) (*Platform, error) {
 		cfg.Schemas = reg
 	}
 	p := &Platform{cfg: cfg, codec: schemas.NewCodec(cfg.Schemas)}
-	p.kafka = kafka.Config{Brokers: cfg.Brokers, ClientID: "parley", Logger: cfg.Logger, Dialer: cfg.Dialer}
+	p.kafka = kafka.Config{Brokers: cfg.Brokers, ClientID: "parley", Logger: cfg.Logger, Dialer: cfg.Dialer, Compression: cfg.Compression, MaxUnpackedBytes: cfg.MaxUnpackedBytes}
+	if err := p.kafka.Validate(); err != nil {
+		return nil, err
+	}
 	p.link = link{codec: p.codec, namespace: cfg.Namespace}
 	if err := kafka.Ping(ctx, p.kafka); err != nil {
 		return nil, err

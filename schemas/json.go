@@ -29,7 +29,12 @@ func (e *JSONError) Error() string { return e.Path + ": " + clip(e.Problem, maxP
 // name, and any other value the first branch that takes it. Bytes are text, or
 // hexadecimal after 0x; a fixed is hexadecimal. A timestamp is RFC 3339, a date
 // 2006-01-02, a time of day a duration such as 1h30m, and each may be the
-// number that Avro has for it. A decimal is a number or its text.
+// number that Avro has for it. A decimal is a number or its text. A duration is
+// {"Months": 1, "Days": 2, "Milliseconds": 3}.
+//
+// Two things that are shown do not come back as they were: a value of a union that
+// is shown without its branch may become one of another branch that takes it, and a
+// time of day outside of a day, which a writer can put there, is refused.
 //
 // A text that is no such value is a *JSONError.
 func (c *Codec) EncodeJSON(schemaID int, schema avro.Schema, text []byte) ([]byte, error) {

@@ -30,7 +30,8 @@ const jsonTestSchema = `{"type":"record","name":"test.All","fields":[
  {"name":"ts","type":{"type":"long","logicalType":"timestamp-millis"},"default":0},
  {"name":"us","type":{"type":"long","logicalType":"timestamp-micros"},"default":0},
  {"name":"day","type":{"type":"int","logicalType":"date"},"default":0},
- {"name":"tod","type":{"type":"int","logicalType":"time-millis"},"default":0}
+ {"name":"tod","type":{"type":"int","logicalType":"time-millis"},"default":0},
+ {"name":"dur","type":{"type":"fixed","name":"test.U","size":12,"logicalType":"duration"},"default":"\u0001\u0000\u0000\u0000\u0000\u0000\u0000\u0000\u0000\u0000\u0000\u0000"}
 ]}`
 
 // oneSchema has one schema, of ID 1.
@@ -85,6 +86,7 @@ func TestEncodeJSONTakes(t *testing.T) {
 		{"d", `-1e300`, `-1e300`},
 		{"y", `"text"`, `"text"`},
 		{"y", `"0xff00"`, `"0xff00"`},
+		{"y", `"0x3078"`, `"0x3078"`}, // the text 0x
 		{"s", `"ü"`, `"ü"`},
 		{"e", `"A"`, `"A"`},
 		{"x", `"0a0b"`, `"0a0b"`},
@@ -110,6 +112,11 @@ func TestEncodeJSONTakes(t *testing.T) {
 		{"day", `"2026-11-22"`, `"2026-11-22T00:00:00Z"`},
 		{"tod", `"1h2m3.004s"`, `"1h2m3.004s"`},
 		{"tod", `1`, `"1ms"`},
+		{"dur", `{"Months":1,"Milliseconds":4294967295,"Days":0}`, `{"Days":0,"Milliseconds":4294967295,"Months":1}`},
+		{"dur", `"010000000200000003000000"`, `{"Days":2,"Milliseconds":3,"Months":1}`},
+		{"ts", `"12345-01-02T03:04:05.006Z"`, `"12345-01-02T03:04:05.006Z"`},
+		{"ts", `"-0044-03-15T12:00:00Z"`, `"-0044-03-15T12:00:00Z"`},
+		{"day", `"12000-02-29"`, `"12000-02-29T00:00:00Z"`},
 	} {
 		got, err := encodeThenShow(t, `{"`+c.field+`":`+c.give+`}`)
 		if err != nil {
@@ -180,6 +187,10 @@ func TestEncodeJSONRefuses(t *testing.T) {
 		{`{"ts":"2026-11-22T00:00:00.0001Z"}`, "is finer than 1ms"},
 		{`{"ts":"yesterday"}`, `payload.ts: "yesterday" is not a time of RFC 3339`},
 		{`{"day":"2026-13-01"}`, "is not a date such as 2006-01-02"},
+		{`{"day":"9999999-01-01"}`, "is not a date such as 2006-01-02"},
+		{`{"us":"400000-01-01T00:00:00Z"}`, `"400000-01-01T00:00:00Z" is out of range`},
+		{`{"dur":{"Months":1,"Days":2}}`, "payload.dur: a duration is an object of the whole numbers"},
+		{`{"dur":{"Months":1,"Days":2,"Milliseconds":-1}}`, "payload.dur: a duration is an object of the whole numbers"},
 		{`{"tod":"25h"}`, "is not a time of day such as 1h30m"},
 		{`{"a":` + strings.Repeat("[", 1000) + strings.Repeat("]", 1000) + `}`, "nested too deep"},
 	} {
@@ -195,7 +206,9 @@ func FuzzEncodeJSON(f *testing.F) {
 	f.Add(`{"ts":"2026-11-22T01:02:03.004Z","y":"0x00"}`)
 	schema := mustParse(jsonTestSchema)
 	codec := NewCodec(oneSchema{schema})
+	heap := watchHeap(f)
 	f.Fuzz(func(t *testing.T, text string) {
+		defer heap.input(t)()
 		value, err := codec.EncodeJSON(1, schema, []byte(text))
 		if err != nil {
 			return

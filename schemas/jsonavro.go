@@ -221,6 +221,11 @@ func appendJSONScalar(dst []byte, schema avro.Schema, v any) ([]byte, error) {
 		b, err := jsonBytes(v)
 		return appendBytes(dst, b), err
 	case avro.Fixed:
+		if l := logicalOf(schema); l != nil && l.Type() == avro.Duration {
+			if o, ok := v.(*jsonObject); ok {
+				return appendJSONDuration(dst, o)
+			}
+		}
 		b, err := jsonFixed(v, schema.(*avro.FixedSchema).Size())
 		return append(dst, b...), err
 	case avro.Enum:
@@ -278,19 +283,20 @@ func jsonTime(logical avro.LogicalType, s string) (int64, error) {
 		}
 		return int64(d / unit), nil
 	case avro.Date:
-		t, err := time.Parse(time.DateOnly, strings.TrimSuffix(s, "T00:00:00Z"))
-		if err != nil {
+		t, err := parseTime(time.DateOnly, strings.TrimSuffix(s, "T00:00:00Z"))
+		days := t.Unix() / 86400
+		if err != nil || days != int64(int32(days)) {
 			return 0, fmt.Errorf("%s is not a date such as 2006-01-02", shown(s))
 		}
-		return t.Unix() / 86400, nil
+		return days, nil
 	case avro.TimestampMillis, avro.TimestampMicros, avro.LocalTimestampMillis, avro.LocalTimestampMicros:
 	default:
 		return 0, fmt.Errorf("%s is not a whole number", shown(s))
 	}
-	t, err := time.Parse(time.RFC3339Nano, s)
+	t, err := parseTime(time.RFC3339Nano, s)
 	local := logical == avro.LocalTimestampMillis || logical == avro.LocalTimestampMicros
 	if err != nil && local {
-		t, err = time.Parse("2006-01-02T15:04:05.999999999", s)
+		t, err = parseTime("2006-01-02T15:04:05.999999999", s)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("%s is not a time of RFC 3339", shown(s))
@@ -301,10 +307,54 @@ func jsonTime(logical avro.LogicalType, s string) (int64, error) {
 	if t.Nanosecond()%int(unit) != 0 {
 		return 0, finer
 	}
-	if unit == time.Millisecond {
-		return t.UnixMilli(), nil
+	n, back := t.UnixMilli(), time.UnixMilli
+	if unit == time.Microsecond {
+		n, back = t.UnixMicro(), time.UnixMicro
 	}
-	return t.UnixMicro(), nil
+	if !back(n).Equal(t) {
+		return 0, fmt.Errorf("%s is out of range", shown(s))
+	}
+	return n, nil
+}
+
+// parseTime is time.Parse for years of any number of digits, which DecodeAny shows
+// where Avro's numbers go that far.
+func parseTime(layout, s string) (time.Time, error) {
+	t, err := time.Parse(layout, s)
+	if err == nil {
+		return t, nil
+	}
+	digits := strings.TrimPrefix(s, "-")
+	i := strings.IndexByte(digits, '-')
+	if i < 4 || i > 9 || digits[0] == '+' {
+		return t, err
+	}
+	year, yerr := strconv.Atoi(s[:len(s)-len(digits)+i])
+	if yerr != nil {
+		return t, err
+	}
+	// The calendar repeats itself every 400 years.
+	cycle := ((year % 400) + 400) % 400
+	t, err = time.Parse(layout, strconv.Itoa(2000+cycle)+digits[i:])
+	if err != nil {
+		return t, err
+	}
+	const secondsOfCycle = 146_097 * 86_400
+	return time.Unix(t.Unix()+int64(year-2000-cycle)/400*secondsOfCycle, int64(t.Nanosecond())).In(t.Location()), nil
+}
+
+// appendJSONDuration takes a duration as DecodeAny shows it.
+func appendJSONDuration(dst []byte, o *jsonObject) ([]byte, error) {
+	parts := [...]string{"Months", "Days", "Milliseconds"}
+	for _, part := range parts {
+		number, ok := o.values[part].(json.Number)
+		n, err := strconv.ParseUint(string(number), 10, 32)
+		if !ok || err != nil || len(o.keys) != len(parts) {
+			return nil, errors.New("a duration is an object of the whole numbers Months, Days and Milliseconds, each of 32 bits without a sign, or 12 bytes in hexadecimal")
+		}
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(n))
+	}
+	return dst, nil
 }
 
 func jsonFloat(v any, bits int) (float64, error) {

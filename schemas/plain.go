@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"bytes"
 	"encoding/hex"
 	"math"
 	"math/big"
@@ -64,9 +65,10 @@ func plainFloat(f float64, bits int, v any) any {
 	return v
 }
 
-// plainBytes returns bytes as text where they are text, else in hexadecimal.
+// plainBytes returns bytes as text where they are text, else in hexadecimal. A
+// text that begins as hexadecimal does would be read as that.
 func plainBytes(b []byte) string {
-	if utf8.Valid(b) {
+	if utf8.Valid(b) && !bytes.HasPrefix(b, []byte("0x")) {
 		return string(b)
 	}
 	return "0x" + hex.EncodeToString(b)

@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -140,7 +141,7 @@ func sameLeaf(s *shape, ours, theirs any) bool {
 		if s.kind == "fixed" {
 			return ours == any(hex.EncodeToString(t))
 		}
-		if utf8.Valid(t) {
+		if utf8.Valid(t) && !strings.HasPrefix(string(t), "0x") {
 			return ours == any(string(t))
 		}
 		return ours == any("0x"+hex.EncodeToString(t))

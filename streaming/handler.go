@@ -31,6 +31,9 @@ type Delivery struct {
 	Outbox   *Outbox
 	Steps    Steps
 	State    State
+	// Fits reports a message that is over its topic's limit, as far as that is known,
+	// as a *RecordTooLargeError; nil: that shows when it is sent.
+	Fits func(out *Outgoing) error
 	// Spend reports tokens that the handler has spent, for Limits; nil: nobody
 	// counts them. Several goroutines may call it.
 	Spend func(tokens float64)

@@ -35,6 +35,13 @@ func (o *Outbox) Next() *Outgoing {
 	return &o.staged[len(o.staged)-1]
 }
 
+// Unstage takes back what was staged last.
+func (o *Outbox) Unstage() {
+	last := len(o.staged) - 1
+	o.staged[last] = Outgoing{}
+	o.staged = o.staged[:last]
+}
+
 // Clear forgets what was staged.
 func (o *Outbox) Clear() { *o = Outbox{} }
 

@@ -131,7 +131,7 @@ func control(cmd *cobra.Command, conn *connection, name agentName, want controlR
 	if err := know(cmd, reg, schemas.AgentControl{}); err != nil {
 		return err
 	}
-	platform, err := agents.Connect(ctx, agents.PlatformConfig{Brokers: conn.brokers, Schemas: reg, Namespace: conn.ns()})
+	platform, err := agents.Connect(ctx, agents.PlatformConfig{Brokers: conn.brokers, Compression: kafka.Compression(conn.compression), Schemas: reg, Namespace: conn.ns()})
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,9 @@ type connection struct {
 	registry  string
 	namespace string
 	timeout   time.Duration
+
+	compression string
+	maxUnpacked int
 }
 
 func (c *connection) addLogFlags(cmd *cobra.Command) {
@@ -34,6 +37,8 @@ func (c *connection) addLogFlags(cmd *cobra.Command) {
 	f.StringSliceVar(&c.brokers, "brokers", []string{defaultBroker}, "Kafka brokers, host:port")
 	f.StringVar(&c.namespace, "namespace", string(streaming.DefaultNamespace), "first word of all topics")
 	f.DurationVar(&c.timeout, "timeout", 10*time.Second, "how long to wait for an answer")
+	f.StringVar(&c.compression, "compression", string(kafka.CompressionSnappy), "of what is written: none, zstd, lz4, snappy or gzip")
+	f.IntVar(&c.maxUnpacked, "max-unpacked-bytes", 64<<20, "what a compressed batch that is read may take in memory")
 }
 
 func (c *connection) addFlags(cmd *cobra.Command) {
@@ -65,6 +70,12 @@ func (c *connection) check(cmd *cobra.Command) error {
 	if err := schemas.ValidName(c.namespace); err != nil {
 		errs = append(errs, fmt.Errorf("--namespace: %w", err))
 	}
+	if err := kafka.Compression(c.compression).Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("--%w", err))
+	}
+	if c.maxUnpacked < 0 {
+		errs = append(errs, fmt.Errorf("--max-unpacked-bytes: %d is no size", c.maxUnpacked))
+	}
 	if c.timeout <= 0 {
 		errs = append(errs, fmt.Errorf("--timeout: %s is not a time to wait", c.timeout))
 	}
@@ -80,7 +91,7 @@ func (c *connection) bounded(cmd *cobra.Command) (context.Context, context.Cance
 }
 
 func (c *connection) kafka() kafka.Config {
-	return kafka.Config{Brokers: c.brokers}
+	return kafka.Config{Brokers: c.brokers, Compression: kafka.Compression(c.compression), MaxUnpackedBytes: c.maxUnpacked}
 }
 
 // open checks the flags and that a broker answers.

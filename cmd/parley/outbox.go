@@ -13,6 +13,7 @@ import (
 	"github.com/seed-c9b6dc07/parley/agents"
 	"github.com/seed-c9b6dc07/parley/agents/postgres"
 	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming/kafka"
 	"github.com/seed-c9b6dc07/parley/streaming/telemetry"
 )
 
@@ -95,7 +96,7 @@ func relayOutbox(cmd *cobra.Command, a *app, conn *connection, database, name, m
 	}
 	defer pool.Close()
 	// The values are framed already: no schema is asked for.
-	p, err := agents.Connect(ctx, agents.PlatformConfig{Brokers: conn.brokers, Schemas: schemas.NewMemoryRegistry(), Namespace: conn.ns(), Logger: logger})
+	p, err := agents.Connect(ctx, agents.PlatformConfig{Brokers: conn.brokers, Compression: kafka.Compression(conn.compression), Schemas: schemas.NewMemoryRegistry(), Namespace: conn.ns(), Logger: logger})
 	if err != nil {
 		return err
 	}

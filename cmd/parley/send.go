@@ -311,7 +311,7 @@ func sendStop(cmd *cobra.Command, a *app, conn *connection, opts sendOptions) er
 	if _, err := conn.existing(ctx, log, conn.ns().Inbox(opts.to)); err != nil {
 		return err
 	}
-	platform, err := agents.Connect(ctx, agents.PlatformConfig{Brokers: conn.brokers, Schemas: reg, Namespace: conn.ns()})
+	platform, err := agents.Connect(ctx, agents.PlatformConfig{Brokers: conn.brokers, Compression: kafka.Compression(conn.compression), Schemas: reg, Namespace: conn.ns()})
 	if err != nil {
 		return err
 	}

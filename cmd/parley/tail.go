@@ -201,7 +201,7 @@ func (p *tailPrinter) follow(log *kafka.Log, ranges []kafka.Range) error {
 		if p.flush() != nil {
 			cancel()
 		}
-	})
+	}, nil)
 	return errors.Join(p.err, ignoreAfter(p.err, err))
 }
 

@@ -19,10 +19,11 @@ func (l *Log) AppendEach(ctx context.Context, recs ...*streaming.Record) []error
 		out[i] = toClient(rec)
 		places[out[i]] = i
 	}
+	l.limits.await(ctx, recs)
 	errs := make([]error, len(recs))
 	for _, r := range l.client.ProduceSync(ctx, out...) {
 		if r.Err != nil {
-			errs[places[r.Record]] = fmt.Errorf("append to %s: %w", r.Record.Topic, refusal(r.Err))
+			errs[places[r.Record]] = fmt.Errorf("append to %s: %w", r.Record.Topic, l.limits.refusal(ctx, r.Record, r.Err))
 		}
 	}
 	return errs

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"strings"
 	"time"
@@ -36,9 +37,17 @@ type Config struct {
 	// Dialer opens the connections to the brokers. Default: TCP, with TLS where
 	// that is set. With a dialer TLS is the dialer's to do.
 	Dialer func(ctx context.Context, network, address string) (net.Conn, error)
-	// MaxRecordBytes is the largest batch written to an input topic; companion
-	// topics get companionExtraBytes more. Default: 1048588, Kafka's own.
+	// MaxRecordBytes is the largest batch written to an input topic, before it is
+	// compressed, and what such topics are created for; companion topics get
+	// companionExtraBytes more. A topic whose max.message.bytes is less gets no
+	// more than that. Default: 1048588, Kafka's own.
 	MaxRecordBytes int32
+	// Compression of what is written. Default: snappy.
+	Compression Compression
+	// MaxUnpackedBytes is what a compressed batch may take in memory when it is read:
+	// its bytes, and 256 for each record; beyond it is an UnpackedTooLargeError. As
+	// much, about, is unpacked in advance. Default: 64 MiB.
+	MaxUnpackedBytes int
 }
 
 // companionExtraBytes is what hop data may add to a record (wire contract).
@@ -58,6 +67,18 @@ func (e *UnreachableError) Error() string {
 
 // Unwrap returns the cause.
 func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// Validate reports all that is wrong with the sizes and the compression.
+func (c Config) Validate() error {
+	errs := []error{c.Compression.Validate()}
+	if c.MaxUnpackedBytes < 0 || c.MaxUnpackedBytes > math.MaxInt32 {
+		errs = append(errs, fmt.Errorf("MaxUnpackedBytes is %d: use up to %d; 0 means its default", c.MaxUnpackedBytes, math.MaxInt32))
+	}
+	if c.MaxRecordBytes < 0 || c.MaxRecordBytes > 0 && c.MaxRecordBytes < minBatchBytes || c.MaxRecordBytes > maxBatchBytes-companionExtraBytes {
+		errs = append(errs, fmt.Errorf("MaxRecordBytes is %d: use %d to %d; 0 means its default", c.MaxRecordBytes, minBatchBytes, maxBatchBytes-companionExtraBytes))
+	}
+	return errors.Join(errs...)
+}
 
 func (c Config) maxRecordBytes() int32 {
 	if c.MaxRecordBytes > 0 {
@@ -96,20 +117,15 @@ func (c Config) options() []kgo.Opt {
 // most, and more waiting than it costs.
 const linger = time.Millisecond
 
-// producing are the options of every client that writes.
-func (c Config) producing() []kgo.Opt {
-	limit := c.maxRecordBytes()
-	return append(c.options(),
+// producing are the options of every client that writes, beside those of all.
+func (c Config) producing(l *limits) []kgo.Opt {
+	return []kgo.Opt{
 		kgo.RecordPartitioner(newPartitioner()),
 		kgo.ProducerLinger(linger),
-		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 {
-			if isCompanion(topic) {
-				return limit + companionExtraBytes
-			}
-			return limit
-		}),
-		kgo.MaxBufferedRecords(1<<20),
-	)
+		kgo.ProducerBatchMaxBytesFn(l.batch),
+		kgo.ProducerBatchCompression(c.Compression.preference()...),
+		kgo.MaxBufferedRecords(1 << 20),
+	}
 }
 
 // Ping reports an UnreachableError unless a broker answers.
@@ -126,14 +142,18 @@ func Ping(ctx context.Context, c Config) error {
 }
 
 // refusal gives the errors that are a record's own fault their names.
-func refusal(err error) error {
+func (l *limits) refusal(ctx context.Context, r *kgo.Record, err error) error {
 	switch {
-	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
-		return fmt.Errorf("%w: %w", streaming.ErrRecordTooLarge, err)
+	case isTooLarge(err):
+		return l.tooLarge(ctx, r)
 	case errors.Is(err, kerr.UnknownTopicOrPartition):
 		return fmt.Errorf("%w: %w", streaming.ErrUnknownTopic, err)
 	}
 	return err
+}
+
+func isTooLarge(err error) bool {
+	return errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge)
 }
 
 // clientLogger hands the client's warnings and errors to slog.
@@ -167,6 +187,7 @@ type Log struct {
 	cfg    Config
 	client *kgo.Client
 	admin  *kadm.Client
+	limits *limits
 	reader reader
 	loads  loads
 	topics topicIDs
@@ -174,7 +195,9 @@ type Log struct {
 
 // NewLog connects lazily: Ping first for a clear error.
 func NewLog(c Config) (*Log, error) {
-	cl, err := kgo.NewClient(append(c.producing(),
+	l := &Log{cfg: c}
+	l.limits = newLimits(c, func() *kadm.Client { return l.admin })
+	cl, unpacker, err := c.newReading(append(c.producing(l.limits),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMaxWait(500*time.Millisecond),
@@ -188,21 +211,35 @@ func NewLog(c Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Log{cfg: c, client: cl, admin: kadm.NewClient(cl), reader: reader{client: cl}}, nil
+	l.client, l.admin = cl, kadm.NewClient(cl)
+	l.reader.client, l.reader.unpacker = cl, unpacker
+	return l, nil
 }
 
 // Close flushes nothing: what is not acknowledged was never settled.
-func (l *Log) Close() { l.client.Close() }
+func (l *Log) Close() {
+	l.limits.stop()
+	l.client.Close()
+}
+
+// Fits reports a record that is over its topic's limit, as far as that is known, as a
+// *streaming.RecordTooLargeError. It asks nobody.
+func (l *Log) Fits(rec *streaming.Record) error { return l.limits.fits(rec) }
 
 // Append implements pipeline.Appender.
 func (l *Log) Append(rec *streaming.Record, done func(offset int64, err error)) {
 	r := toClient(rec)
-	l.client.Produce(context.Background(), r, func(r *kgo.Record, err error) {
-		if err != nil {
-			done(0, refusal(err))
-			return
-		}
-		done(r.Offset, nil)
+	l.limits.first(r.Topic, func() {
+		l.client.Produce(context.Background(), r, func(r *kgo.Record, err error) {
+			switch {
+			case err == nil:
+				done(r.Offset, nil)
+			case isTooLarge(err): // the broker may have to be asked, which must not hold up other acknowledgements
+				go func() { done(0, l.limits.refusal(l.limits.ctx, r, err)) }()
+			default:
+				done(0, l.limits.refusal(l.limits.ctx, r, err))
+			}
+		})
 	})
 }
 
@@ -213,10 +250,11 @@ func (l *Log) AppendSync(ctx context.Context, recs ...*streaming.Record) ([]int6
 	for i, rec := range recs {
 		out[i] = toClient(rec)
 	}
+	l.limits.await(ctx, recs)
 	var errs []error
 	for _, r := range l.client.ProduceSync(ctx, out...) {
 		if r.Err != nil {
-			errs = append(errs, fmt.Errorf("append to %s: %w", r.Record.Topic, refusal(r.Err)))
+			errs = append(errs, fmt.Errorf("append to %s: %w", r.Record.Topic, l.limits.refusal(ctx, r.Record, r.Err)))
 		}
 	}
 	offsets := make([]int64, len(out))

@@ -42,7 +42,8 @@ func (e *OffsetLostError) gap() string {
 
 // reader polls the partitions it was given.
 type reader struct {
-	client *kgo.Client
+	client   *kgo.Client
+	unpacker *unpacker
 
 	mu     sync.Mutex
 	cancel context.CancelFunc // of the poll under way
@@ -52,8 +53,10 @@ type reader struct {
 // Read polls until ctx ends and hands over what was read, one partition at a
 // time and in order. deliver must not block. Before each poll await, unless it is nil, is called: it
 // may wait until its context ends, while what is fetched stays buffered. A
-// partition that cannot be read any more ends Read with its error.
-func (l *Log) Read(ctx context.Context, await func(context.Context), deliver func(tp streaming.TopicPartition, recs []streaming.Record)) error {
+// partition with a batch that cannot be unpacked stands still until it is followed
+// anew, and standing is told, unless it is nil; the others go on. One that cannot be
+// read any more for another reason ends Read with its error.
+func (l *Log) Read(ctx context.Context, await func(context.Context), deliver func(tp streaming.TopicPartition, recs []streaming.Record), standing func(*UnpackedTooLargeError)) error {
 	r := &l.reader
 	for ctx.Err() == nil {
 		pollCtx, cancel := context.WithCancel(ctx)
@@ -67,7 +70,8 @@ func (l *Log) Read(ctx context.Context, await func(context.Context), deliver fun
 		}
 		fetches := r.client.PollRecords(pollCtx, pollRecords)
 		cancel()
-		err := l.handOver(ctx, fetches, deliver)
+		r.unpacker.polled(r.client)
+		err := l.handOver(ctx, fetches, deliver, standing)
 		close(turn)
 		if err != nil {
 			return err
@@ -76,7 +80,7 @@ func (l *Log) Read(ctx context.Context, await func(context.Context), deliver fun
 	return nil
 }
 
-func (l *Log) handOver(ctx context.Context, fetches kgo.Fetches, deliver func(streaming.TopicPartition, []streaming.Record)) error {
+func (l *Log) handOver(ctx context.Context, fetches kgo.Fetches, deliver func(streaming.TopicPartition, []streaming.Record), standing func(*UnpackedTooLargeError)) error {
 	var failed error
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 		tp := streaming.TopicPartition{Topic: p.Topic, Partition: p.Partition}
@@ -87,8 +91,15 @@ func (l *Log) handOver(ctx context.Context, fetches kgo.Fetches, deliver func(st
 			}
 			deliver(tp, recs)
 		}
+		if e, ok := l.cfg.unpackedTooLarge(p.Err); ok && standing != nil {
+			standing(e)
+			return
+		} else if ok {
+			failed = errors.Join(failed, e)
+			return
+		}
 		switch {
-		case p.Err == nil, errors.Is(p.Err, context.Canceled), kerr.IsRetriable(p.Err), kgo.IsRetryableBrokerErr(p.Err):
+		case p.Err == nil, errors.Is(p.Err, errNotYet), errors.Is(p.Err, context.Canceled), kerr.IsRetriable(p.Err), kgo.IsRetryableBrokerErr(p.Err):
 		case errors.Is(p.Err, kgo.ErrClientClosed):
 		case errors.Is(p.Err, kerr.OffsetOutOfRange):
 			failed = errors.Join(failed, l.lost(ctx, tp))

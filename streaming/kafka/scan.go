@@ -35,13 +35,13 @@ func (l *Log) Scan(ctx context.Context, ranges []Range, each func(streaming.Reco
 	if len(left) == 0 {
 		return nil
 	}
-	cl, err := kgo.NewClient(append(l.cfg.options(),
+	cl, unpacker, err := l.cfg.newReading(
 		kgo.ConsumePartitions(from),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), // a range may end in a transaction's marker
 		kgo.FetchMaxWait(100*time.Millisecond),
-	)...)
+	)
 	if err != nil {
 		return err
 	}
@@ -51,6 +51,7 @@ func (l *Log) Scan(ctx context.Context, ranges []Range, each func(streaming.Reco
 		fetches := cl.PollFetches(poll)
 		idle := poll.Err() != nil && fetches.NumRecords() == 0
 		cancel()
+		unpacker.polled(cl)
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("read the log: %w", err)
 		}
@@ -61,7 +62,10 @@ func (l *Log) Scan(ctx context.Context, ranges []Range, each func(streaming.Reco
 			continue
 		}
 		for _, e := range fetches.Errors() {
-			if !kerr.IsRetriable(e.Err) && !kgo.IsRetryableBrokerErr(e.Err) && !errors.Is(e.Err, kerr.OffsetOutOfRange) &&
+			if e, ok := l.cfg.unpackedTooLarge(e.Err); ok {
+				return e
+			}
+			if !errors.Is(e.Err, errNotYet) && !kerr.IsRetriable(e.Err) && !kgo.IsRetryableBrokerErr(e.Err) && !errors.Is(e.Err, kerr.OffsetOutOfRange) &&
 				!errors.Is(e.Err, context.DeadlineExceeded) {
 				return fmt.Errorf("read %s/%d: %w", e.Topic, e.Partition, e.Err)
 			}

@@ -21,8 +21,8 @@ const (
 // what is appended until ctx ends. caughtUp is called once, when all that stood
 // there before the call has been handed over, or when nothing of it has come for
 // 30 s: compaction may have left nothing at a partition's end, or it has no
-// leader. Tail has a client of its own. It gives up where a right is missing; what
-// else the broker refuses is tried again, and where a topic was cut or made anew it
+// leader. Tail has a client of its own. It gives up where a right is missing or a batch
+// unpacks to more than Config.MaxUnpackedBytes; what else the broker refuses is tried again, and where a topic was cut or made anew it
 // is read from its start again.
 func (l *Log) Tail(ctx context.Context, topic string, each func(streaming.Record), caughtUp func()) error {
 	left, err := l.toRead(ctx, topic)
@@ -32,12 +32,12 @@ func (l *Log) Tail(ctx context.Context, topic string, each func(streaming.Record
 	if err != nil {
 		return err
 	}
-	cl, err := kgo.NewClient(append(l.cfg.options(),
+	cl, unpacker, err := l.cfg.newReading(
 		kgo.ConsumeTopics(topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), // the topic may end in a transaction's marker
-	)...)
+	)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,11 @@ func (l *Log) Tail(ctx context.Context, topic string, each func(streaming.Record
 		}
 		fetches := cl.PollFetches(pollCtx)
 		cancel()
+		unpacker.polled(cl)
 		for _, e := range fetches.Errors() {
+			if e, ok := l.cfg.unpackedTooLarge(e.Err); ok {
+				return e
+			}
 			if isFinal(e.Err) {
 				return fmt.Errorf("read %s/%d: %w", e.Topic, e.Partition, e.Err)
 			}

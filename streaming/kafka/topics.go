@@ -81,6 +81,11 @@ func (l *Log) PlanTopics(ctx context.Context, specs []TopicSpec) (*TopicPlan, er
 	if err != nil {
 		return nil, err
 	}
+	for topic, cfg := range configs {
+		if n, err := strconv.Atoi(cfg["max.message.bytes"]); err == nil {
+			l.limits.learn(topic, n)
+		}
+	}
 	plan := &TopicPlan{Existing: existing}
 	for _, s := range specs {
 		count, exists := partitions[s.Name]

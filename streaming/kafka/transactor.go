@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -28,6 +29,7 @@ type Transactor struct {
 	cfg    Config
 	id     string
 	client *kgo.Client
+	limits *limits
 	topics topicIDs
 	known  map[string]bool // topics whose partitions the client has in place
 	room   []kgo.Record    // for those of a transaction; the client has let go of the former's
@@ -37,6 +39,7 @@ type Transactor struct {
 // its predecessor of the same ID at the first transaction.
 func NewTransactor(c Config, transactionalID string) (*Transactor, error) {
 	t := &Transactor{cfg: c, id: transactionalID}
+	t.limits = newLimits(c, func() *kadm.Client { return kadm.NewClient(t.client) })
 	return t, t.renew()
 }
 
@@ -45,7 +48,7 @@ func (t *Transactor) renew() error {
 	if t.client != nil {
 		t.client.Close()
 	}
-	cl, err := kgo.NewClient(append(t.cfg.producing(),
+	cl, err := kgo.NewClient(append(append(t.cfg.options(), t.cfg.producing(t.limits)...),
 		kgo.TransactionalID(t.id),
 		kgo.ManualFlushing(), // all of a transaction is known before any of it is sent: it goes in few requests
 		kgo.TransactionTimeout(transactionTimeout),
@@ -56,7 +59,13 @@ func (t *Transactor) renew() error {
 }
 
 // Close ends the producer. A transaction under way is aborted by the broker.
-func (t *Transactor) Close() { t.client.Close() }
+func (t *Transactor) Close() {
+	t.limits.stop()
+	t.client.Close()
+}
+
+// Fits is as Log.Fits.
+func (t *Transactor) Fits(rec *streaming.Record) error { return t.limits.fits(rec) }
 
 // AbortedError says that nothing of a transaction has become visible.
 type AbortedError struct {
@@ -89,6 +98,7 @@ func (t *Transactor) Do(ctx context.Context, m Membership, commit map[streaming.
 	if m.none() {
 		return nil, &AbortedError{Err: ErrFenced}
 	}
+	t.limits.await(ctx, recs)
 	if err := t.client.BeginTransaction(); err != nil {
 		return nil, t.abort(ctx, err, nil)
 	}
@@ -112,9 +122,9 @@ func (t *Transactor) Do(ctx context.Context, m Membership, commit map[streaming.
 		if failed == nil {
 			failed = make(map[*kgo.Record]error)
 		}
-		failed[r] = refusal(err)
+		failed[r] = err
 		if first == nil {
-			first = fmt.Errorf("append to %s: %w", r.Topic, failed[r])
+			first = fmt.Errorf("append to %s: %w", r.Topic, err)
 		}
 	}
 	for i, rec := range recs {
@@ -126,7 +136,11 @@ func (t *Transactor) Do(ctx context.Context, m Membership, commit map[streaming.
 	}
 	if first != nil {
 		for i := range out {
-			if err := failed[&out[i]]; errors.Is(err, streaming.ErrRecordTooLarge) || errors.Is(err, streaming.ErrUnknownTopic) {
+			err := failed[&out[i]]
+			if err != nil {
+				err = t.limits.refusal(ctx, &out[i], err)
+			}
+			if errors.Is(err, streaming.ErrRecordTooLarge) || errors.Is(err, streaming.ErrUnknownTopic) {
 				if refused == nil {
 					refused = make(map[int]error)
 				}

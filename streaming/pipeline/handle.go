@@ -86,6 +86,9 @@ func (l *Lane) handle(ctx context.Context, a *attempt) {
 		Envelope: &m.env, Key: m.key, Payload: payload, Attempt: a.number, Outbox: &v.outbox, Steps: &v.steps, State: &v.state,
 		Claim: streaming.Claim{Group: l.cfg.Group, Topic: l.cfg.Topic, Partition: l.cfg.Partition, Epoch: l.epoch},
 	}
+	if l.cfg.Fits != nil {
+		v.delivery.Fits = func(out *streaming.Outgoing) error { return l.fits(m, out) }
+	}
 	if p := a.permit; p != nil {
 		v.delivery.Spend = func(tokens float64) { p.spend(l.cfg.Clock.Now(), tokens) }
 	}
@@ -106,6 +109,7 @@ func (l *Lane) handle(ctx context.Context, a *attempt) {
 		if cause := context.Cause(ctx); errors.Is(cause, streaming.ErrHandlerTimeout) {
 			a.err = errors.Join(cause, err)
 		}
+		a.err = tooLarge(a.err)
 		return
 	}
 	staged := v.outbox.Staged()
@@ -121,6 +125,32 @@ func (l *Lane) handle(ctx context.Context, a *attempt) {
 			a.err = &streaming.UnavailableError{Err: err}
 		}
 	}
+}
+
+// surelySmall is a message that is under any limit there is, whatever is added to it.
+const surelySmall = 16 << 10
+
+// fits reports a message that is over its topic's limit, with all that is added to it
+// when it is sent.
+func (l *Lane) fits(m *message, out *streaming.Outgoing) error {
+	if len(out.Value)+len(out.Key) <= surelySmall {
+		return nil
+	}
+	whole := *out
+	return l.cfg.Fits(l.caused(m, &whole, 0, l.cfg.Clock.Now()))
+}
+
+// tooLarge makes the error of a handler that has returned what Outbox gave it a dead
+// letter: it will be no less on the next run. What else the handler says stands.
+func tooLarge(err error) error {
+	var retry *streaming.RetryError
+	var dead *streaming.DeadLetterError
+	var unavailable *streaming.UnavailableError
+	var large *streaming.RecordTooLargeError
+	if !errors.As(err, &large) || errors.As(err, &retry) || errors.As(err, &dead) || errors.As(err, &unavailable) {
+		return err
+	}
+	return streaming.DeadLetter(streaming.ReasonTooLarge, err)
 }
 
 // guarded turns a panic into an error with its stack.

@@ -51,6 +51,9 @@ type Config struct {
 
 	Codec *schemas.Codec
 	Log   Appender
+	// Fits reports a record that is over its topic's limit. Nil: that shows when it
+	// is appended.
+	Fits func(rec *streaming.Record) error
 	// Atomic makes the lane settle exactly once: it is told when there is
 	// something that Lane.Cut takes. Nil: at least once.
 	Atomic   func()

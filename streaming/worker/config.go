@@ -232,7 +232,7 @@ func (c Config) Validate() error {
 	if c.AnswerBytes > pipeline.MaxAnswerBytes {
 		errs = append(errs, fmt.Errorf("an answer of %d bytes cannot be kept: at most %d", c.AnswerBytes, pipeline.MaxAnswerBytes))
 	}
-	errs = append(errs, c.Limits.Validate(), c.Retry.Validate())
+	errs = append(errs, c.Kafka.Validate(), c.Limits.Validate(), c.Retry.Validate())
 	return errors.Join(errs...)
 }
 

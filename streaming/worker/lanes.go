@@ -24,6 +24,8 @@ type lanes struct {
 	routes  map[streaming.TopicPartition]route // input and retry partitions
 	leaving map[*owned]bool                    // drained now, and still the group's to take away
 
+	standing map[streaming.TopicPartition]*kafka.UnpackedTooLargeError // of those of routes that cannot be read on
+
 	room    chan struct{} // some lane has room again
 	waiting []*owned      // full lanes that polling waits for; only its goroutine's
 }
@@ -60,7 +62,9 @@ func newLanes(w *Worker) *lanes {
 		byTP:    make(map[streaming.TopicPartition]*owned),
 		routes:  make(map[streaming.TopicPartition]route),
 		leaving: make(map[*owned]bool),
-		room:    make(chan struct{}, 1),
+
+		standing: make(map[streaming.TopicPartition]*kafka.UnpackedTooLargeError),
+		room:     make(chan struct{}, 1),
 	}
 }
 
@@ -137,7 +141,9 @@ func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
 		o.all = append(o.all, streaming.TopicPartition{Topic: topic, Partition: tp.Partition})
 	}
 	var atomically func()
+	fits := ls.w.log.Fits
 	if ls.w.transactions != nil {
+		fits = ls.w.transactions.t.Fits
 		atomically = func() { ls.w.transactions.ready(o) }
 	}
 	o.lane = pipeline.NewLane(ls.ctx, pipeline.Config{
@@ -149,7 +155,7 @@ func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
 		MaxPending: cfg.MaxPending, MaxHeld: cfg.MaxHeld,
 		MaxWaiting: cfg.MaxWaiting, Unordered: cfg.Unordered, Hold: cfg.Hold,
 		AnswerBytes: cfg.AnswerBytes, StepBytes: cfg.StepBytes, MessageStepBytes: cfg.MessageStepBytes, HeldStepBytes: cfg.HeldStepBytes, StateBytes: cfg.StateBytes,
-		Codec: cfg.Codec, Log: ls.w.log, Atomic: atomically, Loader: ls.w.log, Clock: cfg.Clock,
+		Codec: cfg.Codec, Log: ls.w.log, Fits: fits, Atomic: atomically, Loader: ls.w.log, Clock: cfg.Clock,
 		Observer: o.observer, Logger: cfg.Logger, Trace: cfg.Trace, Facts: o.facts,
 		OnRoom: func() { ls.hasRoom(o) },
 		OnStop: func() { ls.w.stopSettled(o) },
@@ -297,6 +303,7 @@ func (ls *lanes) take(tps []streaming.TopicPartition, gone bool) []*owned {
 		logs = append(logs, o.logs()...)
 		for _, tp := range o.logs() {
 			delete(ls.routes, tp)
+			delete(ls.standing, tp)
 		}
 	}
 	ls.mu.Unlock()

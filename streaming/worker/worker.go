@@ -110,7 +110,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	var background sync.WaitGroup
 	background.Go(func() {
-		if err := log.Read(running, w.lanes.awaitRoom, w.lanes.deliver); err != nil {
+		if err := log.Read(running, w.lanes.awaitRoom, w.lanes.deliver, w.lanes.stand); err != nil {
 			w.fail(err)
 		}
 	})
@@ -302,6 +302,7 @@ func (w *Worker) observe() {
 // maintain does what is due each checkpointInterval.
 func (w *Worker) maintain(ctx context.Context) {
 	open := w.lanes.open()
+	w.lanes.tellStanding()
 	w.commit(ctx, open, true)
 	w.checkpoint(open)
 	w.trim(ctx, open)
