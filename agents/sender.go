@@ -30,7 +30,9 @@ func (p *Platform) Sender(name string) (*Sender, error) {
 	if err := schemas.ValidName(name); err != nil {
 		return nil, fmt.Errorf("sender: %w", err)
 	}
-	log, err := kafka.NewLog(p.kafka)
+	cfg := p.kafka
+	cfg.NoLinger = true
+	log, err := kafka.NewLog(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -145,14 +147,7 @@ func (s *Sender) Resume(ctx context.Context, group, by, reason string) error {
 }
 
 func (s *Sender) control(ctx context.Context, c *schemas.AgentControl) error {
-	plan, err := s.log.PlanTopics(ctx, []kafka.TopicSpec{worker.ControlTopic(s.p.cfg.Namespace)})
-	if err == nil {
-		err = plan.Err()
-	}
-	if err == nil {
-		err = s.log.ApplyTopics(ctx, plan, s.p.replication())
-	}
-	if err != nil {
+	if err := s.ensure(ctx, worker.ControlTopic(s.p.cfg.Namespace)); err != nil {
 		return err
 	}
 	rec, err := s.record(ctx, Draft{
@@ -165,6 +160,21 @@ func (s *Sender) control(ctx context.Context, c *schemas.AgentControl) error {
 	}
 	_, err = s.log.AppendSync(ctx, rec)
 	return err
+}
+
+// ensure makes sure of a topic, as far as the platform may create one.
+func (s *Sender) ensure(ctx context.Context, spec kafka.TopicSpec) error {
+	plan, err := s.log.PlanTopics(ctx, []kafka.TopicSpec{spec})
+	if err != nil {
+		return err
+	}
+	if err := plan.Err(); err != nil {
+		return err
+	}
+	if s.p.cfg.CheckTopicsOnly {
+		return plan.Missing()
+	}
+	return s.log.ApplyTopics(ctx, plan, s.p.replication())
 }
 
 func (s *Sender) record(ctx context.Context, d Draft) (*streaming.Record, error) {

@@ -37,7 +37,7 @@ func AppendHop(dst []streaming.Header, h *streaming.Hop) []streaming.Header {
 		dst = append(dst, streaming.Header{Key: HeaderReason, Value: []byte(h.Reason)})
 	}
 	if h.Error != "" {
-		dst = append(dst, streaming.Header{Key: HeaderError, Value: []byte(boundErrorText(h.Error))})
+		dst = append(dst, streaming.Header{Key: HeaderError, Value: []byte(BoundErrorText(h.Error))})
 	}
 	return dst
 }
@@ -70,7 +70,7 @@ func SplitHop(headers []streaming.Header) (original []streaming.Header, hop stre
 		hop.Reason = streaming.ParseReason(string(block.take(HeaderReason)))
 	}
 	if block.next(HeaderError) {
-		hop.Error = boundErrorText(string(block.take(HeaderError)))
+		hop.Error = BoundErrorText(string(block.take(HeaderError)))
 	}
 	if block.err == nil && len(block.rest) > 0 {
 		block.fail(block.rest[0].Key, "does not belong in hop data here")
@@ -162,7 +162,8 @@ func parseOrigin(s string) (streaming.Origin, bool) {
 	}, true
 }
 
-func boundErrorText(s string) string {
+// BoundErrorText cuts a text to MaxErrorText and makes it valid UTF-8.
+func BoundErrorText(s string) string {
 	s = clip(s, MaxErrorText)
 	// The replacement is longer than what it replaces, so cut again.
 	return clip(strings.ToValidUTF8(s, "\uFFFD"), MaxErrorText)

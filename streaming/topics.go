@@ -17,6 +17,9 @@ func (n Namespace) Inbox(agent string) string { return string(n) + ".inbox." + a
 // Events is the topic of a stream.
 func (n Namespace) Events(stream string) string { return string(n) + ".events." + stream }
 
+// Replies is the topic of the answers that an agent waits for.
+func (n Namespace) Replies(agent string) string { return string(n) + ".replies." + agent }
+
 // Agents is the compacted topic in which things are said about agents: by key,
 // the latest counts.
 func (n Namespace) Agents() string { return string(n) + ".agents" }

@@ -42,6 +42,9 @@ type Config struct {
 	// companionExtraBytes more. A topic whose max.message.bytes is less gets no
 	// more than that. Default: 1048588, Kafka's own.
 	MaxRecordBytes int32
+	// NoLinger sends a record at once instead of a millisecond later, with others of
+	// its partition: for who waits for each.
+	NoLinger bool
 	// Compression of what is written. Default: snappy.
 	Compression Compression
 	// MaxUnpackedBytes is what a compressed batch may take in memory when it is read:
@@ -119,9 +122,13 @@ const linger = time.Millisecond
 
 // producing are the options of every client that writes, beside those of all.
 func (c Config) producing(l *limits) []kgo.Opt {
+	wait := linger
+	if c.NoLinger {
+		wait = 0
+	}
 	return []kgo.Opt{
 		kgo.RecordPartitioner(newPartitioner()),
-		kgo.ProducerLinger(linger),
+		kgo.ProducerLinger(wait),
 		kgo.ProducerBatchMaxBytesFn(l.batch),
 		kgo.ProducerBatchCompression(c.Compression.preference()...),
 		kgo.MaxBufferedRecords(1 << 20),

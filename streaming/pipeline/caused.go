@@ -14,6 +14,7 @@ import (
 const (
 	positionDelivered = -1
 	positionHandled   = -2
+	positionFailed    = -3
 )
 
 // caused completes a message that m has caused, and returns its record: its ID is derived, so that a
@@ -31,6 +32,9 @@ func (l *Lane) caused(m *message, out *streaming.Outgoing, position int, now tim
 		env.CorrelationID = m.env.CorrelationID
 	}
 	env.Hops = m.env.Hops - 1
+	if position == positionFailed {
+		env.Hops = max(env.Hops, 1) // a request that was dead for its hops is answered all the same
+	}
 	if !m.env.Expiry.IsZero() && (env.Expiry.IsZero() || env.Expiry.After(m.env.Expiry)) {
 		env.Expiry = m.env.Expiry
 	}
@@ -82,6 +86,30 @@ func (l *Lane) ack(ctx context.Context, m *message, mode streaming.AckMode, now 
 		Key:       string(m.rec.Key),
 		Value:     value,
 	}, position, now), nil
+}
+
+// errorReply is the error reply to a request that is dead, or nil where m wants none.
+// Nobody waits for one that has expired.
+func (l *Lane) errorReply(m *message, reason streaming.Reason, cause error, now time.Time) *streaming.Record {
+	if m.bad != nil || m.env.Kind != streaming.KindRequest || reason == streaming.ReasonExpired {
+		return nil
+	}
+	value, err := l.cfg.Codec.Encode(context.WithoutCancel(l.ctx), &schemas.ErrorReply{
+		Reason: string(reason), Message: schemas.BoundErrorText(reasonText(cause)),
+	})
+	if err != nil {
+		l.cfg.Logger.Warn("no error reply is sent", "agent", l.cfg.Agent, "id", m.env.ID, "error", err)
+		return nil
+	}
+	topic, partition := ReplyPath(&m.env, l.cfg.Namespace)
+	out := &streaming.Outgoing{
+		Envelope:  streaming.Envelope{Type: schemas.TypeErrorReply, Kind: streaming.KindError, Recipient: m.env.Source},
+		Topic:     topic,
+		Partition: partition,
+		Key:       string(m.rec.Key),
+		Value:     value,
+	}
+	return l.caused(m, out, positionFailed, now)
 }
 
 // ReplyPath is where an answer to a message goes: its ce_replyto, else the

@@ -165,15 +165,20 @@ func (l *Lane) move(c *lane.Copy, m *message, tier lane.Log, hop *streaming.Hop,
 	})
 }
 
-// kill writes the dead letter and its mark.
+// kill writes the dead letter and its mark, and tells who has asked.
 func (l *Lane) kill(c *lane.Copy, m *message, reason streaming.Reason, attempts int, cause error) {
 	l.cfg.Logger.Warn("dead letter", "agent", l.cfg.Agent, "topic", l.cfg.Topic, "type", m.env.Type, "id", m.env.ID,
 		"attempts", attempts, "reason", reason, "error", cause)
 	hop := streaming.Hop{
 		Attempt: attempts, Moves: c.Moves + 1, Origin: m.origin(), Reason: reason, Error: reasonText(cause),
 	}
+	recs := []*streaming.Record{m.copyRecord(l.cfg.DeadLetterTopic, &hop)}
+	reply := l.errorReply(m, reason, cause, l.cfg.Clock.Now())
+	if reply != nil {
+		recs = append(recs, reply)
+	}
 	l.conclude(&conclusion{
-		recs: []*streaming.Record{m.copyRecord(l.cfg.DeadLetterTopic, &hop)},
+		recs: recs, optional: reply != nil,
 		mark: &streaming.Mark{
 			Kind: streaming.MarkDead, ID: c.ID, Moves: c.Moves + 1, Attempts: attempts, Log: l.logName(c.Log),
 			Offset: c.Offset, Origin: c.Origin, Epoch: l.epoch, Time: l.cfg.Clock.Now(),

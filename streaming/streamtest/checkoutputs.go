@@ -67,7 +67,7 @@ func (a *agent) derived(r *run, position int) msgID {
 func (m *simulator) checkOutputs(a *agent, runs []*run, e ends, input map[keyed]place, outputs map[msgID]*output) {
 	known := make(map[msgID]bool)
 	for id := range input {
-		for _, ack := range []int{-1, -2} { // of delivery and of handling
+		for _, ack := range []int{-1, -2, -3} { // of delivery and of handling, and the error reply to a dead request
 			known[a.derived(&run{id: id.msgID}, ack)] = true
 		}
 	}

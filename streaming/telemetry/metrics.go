@@ -59,6 +59,7 @@ type Metrics struct {
 	pressure                        pressure
 	window, windowLimit             *prometheus.GaugeVec
 	outbox                          outboxMetrics
+	repliesDropped                  *prometheus.CounterVec
 
 	mu     sync.Mutex
 	agents map[string]*Agent
@@ -118,12 +119,14 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 		}, input),
 		pressure: newPressure(),
 		outbox:   newOutboxMetrics(),
+
+		repliesDropped: newRepliesDropped(),
 		agents:   map[string]*Agent{},
 	}
 	var errs []error
 	for _, c := range append([]prometheus.Collector{
 		m.consumed, m.sent, m.process, m.endToEnd, m.lateness, m.redelivered, m.duplicate,
-		m.skipped, m.retries, m.dead, m.inFlight, m.inFlightBytes, m.lag, m.answered, m.notKept, m.window, m.windowLimit, m.outbox.sent, m.outbox.parked, m.outbox.oldest,
+		m.skipped, m.retries, m.dead, m.inFlight, m.inFlightBytes, m.lag, m.answered, m.notKept, m.window, m.windowLimit, m.outbox.sent, m.outbox.parked, m.outbox.oldest, m.repliesDropped,
 	}, m.pressure.collectors()...) {
 		errs = append(errs, reg.Register(c))
 	}
