@@ -31,13 +31,14 @@ func (e *JSONError) Error() string { return e.Path + ": " + clip(e.Problem, maxP
 // 2006-01-02, a time of day a duration such as 1h30m, and each may be the
 // number that Avro has for it. A decimal is a number or its text.
 //
-// A text that is no such value is a *JSONError.
+// A text that is no such value is a *JSONError, one that breaks a rule of the
+// schema a *RuleError.
 func (c *Codec) EncodeJSON(schemaID int, schema avro.Schema, text []byte) ([]byte, error) {
 	v, err := parseJSON(text)
 	if err != nil {
 		return nil, err
 	}
-	p := c.plan(planKey{writer: schema})
+	p := c.plan(planKey{writer: schema, sending: true})
 	if p.err != nil {
 		return nil, p.err
 	}
@@ -47,6 +48,11 @@ func (c *Codec) EncodeJSON(schemaID int, schema avro.Schema, text []byte) ([]byt
 	}
 	if problem := p.walk.check(value[frameSize:], &c.limits); problem != "" {
 		return nil, &JSONError{Path: "payload", Problem: "the result cannot be decoded: " + problem}
+	}
+	if p.rules != nil {
+		if err := p.follow(value[frameSize:]); err != nil {
+			return nil, err
+		}
 	}
 	return value, nil
 }
