@@ -12,7 +12,8 @@
 //	//go:generate go tool avrogen -pkg quake -o messages_gen.go avro/*.avsc
 //
 // Each file holds one record. It becomes a message, with a method Schema; the
-// records nested in it become plain structs.
+// records nested in it become plain structs. A rule in parley.rules that cannot
+// be used is refused.
 package main
 
 import (
@@ -31,6 +32,8 @@ import (
 	"github.com/ettle/strcase"
 	"github.com/hamba/avro/v2"
 	"github.com/hamba/avro/v2/gen"
+
+	"github.com/seed-c9b6dc07/parley/schemas/rules"
 )
 
 //go:embed template.tmpl
@@ -128,6 +131,9 @@ func parse(file string) (*avro.RecordSchema, string, error) {
 	rec, ok := schema.(*avro.RecordSchema)
 	if !ok {
 		return nil, "", fmt.Errorf("holds a schema of type %s instead of one record", schema.Type())
+	}
+	if _, err := rules.Compile(rec, rules.DefaultCost); err != nil {
+		return nil, "", err
 	}
 	text, err := json.Marshal(rec)
 	return rec, string(text), err
