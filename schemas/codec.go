@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"github.com/hamba/avro/v2"
+
+	"github.com/seed-c9b6dc07/parley/schemas/rules"
 )
 
 // Schemas is where a codec finds schemas: Registry, or MemoryRegistry in
@@ -69,9 +71,11 @@ func NewCodec(schemas Schemas, opts ...CodecOption) *Codec {
 const maxPlans = 4096
 
 // planKey is a writer's and a reader's schema; without a reader's the value is
-// decoded as it was written.
+// decoded as it was written. What is sent is held to the writer's rules, what is
+// read to the reader's.
 type planKey struct {
 	writer, reader avro.Schema
+	sending        bool
 }
 
 // plan is how to decode what one schema wrote with another.
@@ -83,11 +87,13 @@ type plan struct {
 	err  error       // *SchemaError where the two do not fit
 
 	resolution *resolution // where the two differ
+	rules      *rules.Set  // nil where there are none
 }
 
 // Encode returns v, framed. What it returns Decode accepts. A schema that the
-// registry does not know is a *SchemaError; a value that is not of its schema,
-// or larger than the limits, is an error without a reason of its own.
+// registry does not know, or whose rules cannot be used, is a *SchemaError; a
+// value that breaks a rule a *RuleError; one that is not of its schema, or
+// larger than the limits, an error without a reason of its own.
 func (c *Codec) Encode(ctx context.Context, v Message) (value []byte, err error) {
 	defer func() {
 		if e := recover(); e != nil {
@@ -99,7 +105,7 @@ func (c *Codec) Encode(ctx context.Context, v Message) (value []byte, err error)
 	if err != nil {
 		return nil, err
 	}
-	p := c.plan(planKey{writer: schema})
+	p := c.plan(planKey{writer: schema, sending: true})
 	if p.err != nil {
 		return nil, p.err
 	}
@@ -115,6 +121,11 @@ func (c *Codec) Encode(ctx context.Context, v Message) (value []byte, err error)
 	if problem := p.walk.check(framed[frameSize:], &c.limits); problem != "" {
 		return nil, fmt.Errorf("encode %s: the result cannot be decoded: %s", p.name, problem)
 	}
+	if p.rules != nil {
+		if err := p.follow(framed[frameSize:]); err != nil {
+			return nil, err
+		}
+	}
 	value = slices.Clone(framed)
 	// After an error or a panic the writer goes to the collector instead.
 	if cap(framed) <= maxPooled {
@@ -127,9 +138,10 @@ func (c *Codec) Encode(ctx context.Context, v Message) (value []byte, err error)
 const maxPooled = 64 << 10
 
 // Decode fills into, a pointer to a generated type, with a framed value. What
-// another version of the schema wrote is resolved to into's own. Where wantType
-// and the writer's TypeProperty are both set they have to agree, else the error
-// is a *ContractError. Errors of ErrorReason's set are the value's fault; after
+// another version of the schema wrote is resolved to into's own, and held to the
+// rules of that: one that it breaks is a *RuleError. Where wantType and the
+// writer's TypeProperty are both set they have to agree, else the error is a
+// *ContractError. Errors of ErrorReason's set are the value's fault; after
 // any error into holds its zero value. The result shares no memory with value.
 func (c *Codec) Decode(ctx context.Context, value []byte, into any, wantType string) error {
 	m, ok := into.(Message)
@@ -188,7 +200,7 @@ func (c *Codec) DecodeAny(ctx context.Context, value []byte) (fullName string, v
 
 // read decodes one payload. The order matters: the walk first, then the
 // decoder with its error, then the end of input, which the decoder does not
-// check itself.
+// check itself, and the rules last, as they are about values.
 func (c *Codec) read(p *plan, payload []byte, into any) (err error) {
 	if problem := p.walk.check(payload, &c.limits); problem != "" {
 		return &DecodeError{Schema: p.name, Problem: problem}
@@ -218,6 +230,9 @@ func (c *Codec) read(p *plan, payload []byte, into any) (err error) {
 	if !errors.Is(r.Error, io.EOF) {
 		return &DecodeError{Schema: p.name, Problem: "bytes follow the value"}
 	}
+	if p.rules != nil {
+		return p.follow(payload)
+	}
 	return nil
 }
 
@@ -238,6 +253,7 @@ func (c *Codec) plan(key planKey) *plan {
 		return p
 	}
 	p := newPlan(key)
+	p.addRules(key, c.limits.MaxRuleCost)
 	c.plans.put(key, p)
 	return p
 }

@@ -70,6 +70,31 @@ func (e *ContractError) Error() string {
 	return "contract: " + e.Header + ": " + clip(e.Problem, maxProblem)
 }
 
+// RuleError says that a payload breaks a rule of its schema, in RulesProperty. It
+// maps to streaming.ReasonContract.
+type RuleError struct {
+	Schema     string // full name of the schema that the payload was held to
+	Path       string // of the value that breaks the rule, such as payload.stations[2].magnitude
+	ID         string // the rule's
+	Expression string // the rule's
+	Message    string // the rule's own, for people; may be empty
+	Err        error  // why the rule could not be evaluated; nil where it is false
+}
+
+func (e *RuleError) Error() string {
+	says := e.Message
+	switch {
+	case e.Err != nil:
+		says = "cannot be evaluated: " + e.Err.Error()
+	case says == "":
+		says = e.Expression
+	}
+	return clip(fmt.Sprintf("contract: %s breaks the rule %s of %s: %s", e.Path, e.ID, e.Schema, says), maxProblem)
+}
+
+// Unwrap returns why the rule could not be evaluated.
+func (e *RuleError) Unwrap() error { return e.Err }
+
 // RegistryUnavailableError says that the schema registry gave no answer that
 // can be used: not reached, timed out, refused the caller, or failed. It is
 // never the fault of a message, so it has no reason and must never
@@ -101,6 +126,9 @@ func ErrorReason(err error) (streaming.Reason, bool) {
 		return streaming.ReasonSchema, true
 	}
 	if _, ok := errors.AsType[*ContractError](err); ok {
+		return streaming.ReasonContract, true
+	}
+	if _, ok := errors.AsType[*RuleError](err); ok {
 		return streaming.ReasonContract, true
 	}
 	return "", false

@@ -170,7 +170,7 @@ func FuzzResolve(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		pairs = append(pairs, pair{newPlan(planKey{writer, reader}), own})
+		pairs = append(pairs, pair{newPlan(planKey{writer: writer, reader: reader}), own})
 		value, err := codec.EncodeJSON(0, writer, []byte(`{"f":`+c.wrote+`}`))
 		if err != nil {
 			f.Fatal(err)

@@ -36,13 +36,14 @@ func (e *JSONError) Error() string { return e.Path + ": " + clip(e.Problem, maxP
 // is shown without its branch may become one of another branch that takes it, and a
 // time of day outside of a day, which a writer can put there, is refused.
 //
-// A text that is no such value is a *JSONError.
+// A text that is no such value is a *JSONError, one that breaks a rule of the
+// schema a *RuleError.
 func (c *Codec) EncodeJSON(schemaID int, schema avro.Schema, text []byte) ([]byte, error) {
 	v, err := parseJSON(text)
 	if err != nil {
 		return nil, err
 	}
-	p := c.plan(planKey{writer: schema})
+	p := c.plan(planKey{writer: schema, sending: true})
 	if p.err != nil {
 		return nil, p.err
 	}
@@ -52,6 +53,11 @@ func (c *Codec) EncodeJSON(schemaID int, schema avro.Schema, text []byte) ([]byt
 	}
 	if problem := p.walk.check(value[frameSize:], &c.limits); problem != "" {
 		return nil, &JSONError{Path: "payload", Problem: "the result cannot be decoded: " + problem}
+	}
+	if p.rules != nil {
+		if err := p.follow(value[frameSize:]); err != nil {
+			return nil, err
+		}
 	}
 	return value, nil
 }

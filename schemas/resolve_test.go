@@ -128,7 +128,7 @@ func TestChangesAreJudgedAndRead(t *testing.T) {
 		}
 		got := "-"
 		var v any
-		if p := newPlan(planKey{writer, reader}); p.err == nil && codec.read(p, payload, &v) == nil {
+		if p := newPlan(planKey{writer: writer, reader: reader}); p.err == nil && codec.read(p, payload, &v) == nil {
 			text, err := json.Marshal(plain(v).(map[string]any)["f"])
 			if err != nil {
 				t.Fatal(err)

@@ -18,7 +18,7 @@ type part struct {
 type span struct{ start, end int }
 
 func (c *resolver) record(w, r *avro.RecordSchema) *resolution {
-	known := planKey{w, r}
+	known := planKey{writer: w, reader: r}
 	if done, ok := c.pairs[known]; ok {
 		return done
 	}

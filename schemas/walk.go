@@ -8,15 +8,18 @@ import (
 	"unicode/utf8"
 
 	"github.com/hamba/avro/v2"
+
+	"github.com/seed-c9b6dc07/parley/schemas/rules"
 )
 
-// Limits bound what a value may cost to decode. A field's zero value stands
-// for its default.
+// Limits bound what a value may cost to decode and to hold to its rules. A
+// field's zero value stands for its default.
 type Limits struct {
 	MaxBytes     int // payload size in bytes; 8 MiB
 	MaxItems     int // items of all arrays and maps of a value together; 1,048,576
 	MaxZeroWidth int // those of them that take no byte on the wire, such as null; 4,096
 	MaxDepth     int // nesting of records, arrays, maps and unions; 64
+	MaxRuleCost  int // of all rules of a value together, in units of expr.Budget; 1,000,000
 }
 
 func (l Limits) withDefaults() Limits {
@@ -29,6 +32,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.MaxItems, 1<<20)
 	def(&l.MaxZeroWidth, 4<<10)
 	def(&l.MaxDepth, 64)
+	def(&l.MaxRuleCost, rules.DefaultCost)
 	return l
 }
 

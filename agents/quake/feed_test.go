@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
@@ -103,4 +104,29 @@ func reasonOf(ctx context.Context, codec *schemas.Codec, rec *streaming.Record) 
 	}
 	reason, _ := schemas.ErrorReason(err)
 	return reason
+}
+
+// The real feed keeps all rules of its schema; what strays is refused.
+func TestTheWeekKeepsItsRules(t *testing.T) {
+	t.Parallel()
+	codec := schemas.NewCodec(schemas.NewMemoryRegistry())
+	events := week(t)
+	for i := range events {
+		if _, err := codec.Encode(t.Context(), &events[i]); err != nil {
+			t.Fatalf("event %s: %v", events[i].Eventid, err)
+		}
+	}
+	for rule, stray := range map[string]func(*Reported){
+		"payload.latitude breaks the rule degrees":  func(e *Reported) { e.Latitude = 90.1 },
+		"payload.longitude breaks the rule degrees": func(e *Reported) { e.Longitude = -181 },
+		"payload.magnitude breaks the rule range":   func(e *Reported) { e.Magnitude = new(float64(11)) },
+		"payload.eventid breaks the rule not-empty": func(e *Reported) { e.Eventid = "" },
+		"payload breaks the rule magnitude-type":    func(e *Reported) { e.Magnitude = nil },
+	} {
+		e := events[0]
+		stray(&e)
+		if _, err := codec.Encode(t.Context(), &e); err == nil || !strings.Contains(err.Error(), rule) {
+			t.Errorf("%v, want: %s", err, rule)
+		}
+	}
 }

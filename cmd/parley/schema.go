@@ -172,7 +172,8 @@ func newSchemaRegisterCmd(a *app) *cobra.Command {
 		Long: `Registers the record of each .avsc file under its full name. One that is registered
 already keeps its version and ID. The registry refuses a change that is not
 compatible with the versions before, by its own level, and says why; files before
-the one that is refused are registered then, and the command can be repeated.`,
+the one that is refused are registered then, and the command can be repeated. A file
+with a rule that cannot be used is refused before any is registered.`,
 		Example: "  parley schema register agents/quake/avro/*.avsc --registry http://registry:8081",
 		Args:    usageArgs(cobra.MinimumNArgs(1)),
 		RunE:    func(cmd *cobra.Command, args []string) error { return registerSchemas(cmd, a, &conn, args, asJSON) },
@@ -226,6 +227,9 @@ func readSchema(file string) (schemas.Registered, error) {
 	}
 	if schema.Type() != "record" {
 		return schemas.Registered{}, fmt.Errorf("%s holds a schema of type %s: a message is a record", file, schema.Type())
+	}
+	if err := schemas.CheckRules(schema); err != nil {
+		return schemas.Registered{}, fmt.Errorf("%s: %w", file, err)
 	}
 	return schemas.Registered{Subject: schemas.FullName(schema), Schema: schema}, nil
 }

@@ -74,6 +74,7 @@ func TestSchemaCommandsSayWhatIsWrong(t *testing.T) {
 	register(t, s, "demo.Note", noteSchema)
 	breaking := schemaFile(t, "breaking.avsc", noteWith(`{"name":"by","type":"string"}`))
 	broken := schemaFile(t, "broken.avsc", `{"type":"record"`)
+	unruly := schemaFile(t, "unruly.avsc", noteWith(`{"name":"by","type":"string","default":"","parley.rules":[{"id":"short","expression":"this < 9"}]}`))
 	text := schemaFile(t, "text.avsc", `"string"`)
 	good := schemaFile(t, "other.avsc", strings.Replace(noteSchema, "Note", "Other", 1))
 	for _, c := range []struct {
@@ -84,6 +85,7 @@ func TestSchemaCommandsSayWhatIsWrong(t *testing.T) {
 		{[]string{"register", breaking}, exitFailure, "breaking.avsc: schema demo.Note: was refused by " + s.RegistryURL()},
 		{[]string{"register", breaking}, exitFailure, "by"},
 		{[]string{"register", good, broken}, exitFailure, "broken.avsc is not an Avro schema"},
+		{[]string{"register", good, unruly}, exitFailure, "unruly.avsc: schema demo.Note: its rules cannot be used: payload.by: rule short: column 6: found no matching overload"},
 		{[]string{"register", text}, exitFailure, "a message is a record"},
 		{[]string{"register", "no-such.avsc"}, exitFailure, "no-such.avsc"},
 		{[]string{"register"}, exitUsage, "requires at least 1 arg"},

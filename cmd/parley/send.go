@@ -40,7 +40,7 @@ func newSendCmd(a *app) *cobra.Command {
 		Long: `Sends one message and says where it was written; it is durable then. The payload
 is JSON: the text itself, @FILE, or - for the standard input. It is encoded by
 the latest schema of the message type in the registry, and refused with the
-field's name where it does not fit. --schema names the schema where several name
+field's name where it does not fit or breaks a rule of the schema. --schema names the schema where several name
 the type, or none does.
 
 With --stop each instance of the agent ends once what came before is settled.`,
@@ -215,7 +215,11 @@ func sendMessage(cmd *cobra.Command, a *app, conn *connection, opts sendOptions)
 	if out.Envelope.Type == "" {
 		out.Envelope.Type = schemas.MessageType(schema.Schema)
 	}
-	if out.Value, err = schemas.NewCodec(reg).EncodeJSON(schema.ID, schema.Schema, text); err != nil {
+	out.Value, err = schemas.NewCodec(reg).EncodeJSON(schema.ID, schema.Schema, text)
+	if broken, ok := errors.AsType[*schemas.RuleError](err); ok {
+		return broken
+	}
+	if err != nil {
 		return fmt.Errorf("the payload is not a %s: %w", schema.Subject, err)
 	}
 	if opts.ack != "" {

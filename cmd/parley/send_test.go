@@ -66,6 +66,8 @@ func TestSendRefuses(t *testing.T) {
 	register(t, s, "demo.Plain", `{"type":"record","name":"Plain","namespace":"demo","fields":[]}`)
 	register(t, s, "demo.A", `{"type":"record","name":"A","namespace":"demo","parley.type":"twice","fields":[]}`)
 	register(t, s, "demo.B", `{"type":"record","name":"B","namespace":"demo","parley.type":"twice","fields":[]}`)
+	register(t, s, "demo.Ruled", `{"type":"record","name":"Ruled","namespace":"demo","parley.type":"ruled","fields":[
+		{"name":"n","type":"int","parley.rules":[{"id":"even","expression":"this % 2 == 0","message":"an even number is needed"}]}]}`)
 	to := func(args ...string) []string { return append([]string{"send", "--to", "echo"}, args...) }
 	for _, c := range []struct {
 		code int
@@ -74,6 +76,7 @@ func TestSendRefuses(t *testing.T) {
 	}{
 		{exitFailure, "payload.txt: there is no such field in demo.Note; it has text, stars", to("--type", "note.taken", "--payload", `{"txt":1}`)},
 		{exitFailure, "payload.text: is missing", to("--type", "note.taken", "--payload", `{}`)},
+		{exitFailure, "payload.n breaks the rule even of demo.Ruled: an even number is needed", to("--type", "ruled", "--payload", `{"n":3}`)},
 		{exitFailure, "payload: the JSON text is empty or cut off", to("--type", "note.taken", "--payload", `{`)},
 		{exitFailure, "names the message type note.gone", to("--type", "note.gone", "--payload", `{}`)},
 		{exitFailure, "choose one with --schema: demo.A, demo.B", to("--type", "twice", "--payload", `{}`)},

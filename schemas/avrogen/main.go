@@ -13,7 +13,8 @@
 // Each file holds one record, enum or fixed, and may name those of the other
 // files. Each file's record becomes a message, with a method Schema; the
 // records nested in it become plain structs. A message's schema is whole: it
-// has in it what other files define, so it is registered without references.
+// has in it what other files define, so it is registered without references. A
+// rule in parley.rules that cannot be used is refused.
 //
 // docs/contract.md has a table of Avro's types and their Go types.
 package main

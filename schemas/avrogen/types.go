@@ -8,6 +8,8 @@ import (
 
 	"github.com/ettle/strcase"
 	"github.com/hamba/avro/v2"
+
+	"github.com/seed-c9b6dc07/parley/schemas/rules"
 )
 
 // goStruct is the Go type of a record.
@@ -54,6 +56,9 @@ func (t *types) message(d definition) error {
 	record, ok := d.schema.(*avro.RecordSchema)
 	if !ok {
 		return nil
+	}
+	if _, err := rules.Compile(record, rules.DefaultCost); err != nil {
+		return err
 	}
 	name, err := t.record(record)
 	if err != nil {
