@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
@@ -40,7 +41,6 @@ type Platform struct {
 	cfg   PlatformConfig
 	kafka kafka.Config
 	codec *schemas.Codec
-	link  link
 }
 
 // Connect checks that a broker answers.
@@ -67,7 +67,6 @@ func Connect(ctx context.Context, cfg PlatformConfig) (*Platform, error) {
 	}
 	p := &Platform{cfg: cfg, codec: schemas.NewCodec(cfg.Schemas)}
 	p.kafka = kafka.Config{Brokers: cfg.Brokers, ClientID: "parley", Logger: cfg.Logger, Dialer: cfg.Dialer}
-	p.link = link{codec: p.codec, namespace: cfg.Namespace}
 	if err := kafka.Ping(ctx, p.kafka); err != nil {
 		return nil, err
 	}
@@ -93,11 +92,13 @@ func (p *Platform) Worker(a *Agent) (*worker.Worker, error) {
 // WorkerConfig is what Worker starts an agent's instance with, or all that is
 // wrong with it: for a simulation, which starts it itself.
 func (p *Platform) WorkerConfig(a *Agent) (worker.Config, error) {
-	*a.link = p.link
+	a.link.codec, a.link.namespace, a.link.outputs = p.codec, p.cfg.Namespace, &a.outputs
 	cfg := p.workerConfig(a)
-	if err := errors.Join(append(a.errs, cfg.Validate())...); err != nil {
+	if err := errors.Join(append(slices.Concat(a.errs, a.upcastErrors()), cfg.Validate())...); err != nil {
 		return worker.Config{}, fmt.Errorf("agent %s: %w", a.name, err)
 	}
+	published := a.Contract().Record()
+	cfg.Contract = &published
 	return cfg, nil
 }
 
