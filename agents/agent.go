@@ -2,6 +2,7 @@ package agents
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -53,17 +54,25 @@ type Agent struct {
 	states   map[string]bool
 	link     *link
 	errs     []error
+
+	consumes map[string]json.RawMessage // the schema of each handler, by message type
+	upcasts  map[string]upcaster        // by the message type that they convert
+	outputs  declared
 }
 
 // link is what handlers need of the platform; it is set when the agent runs.
 type link struct {
 	codec     *schemas.Codec
 	namespace streaming.Namespace
+	outputs   *declared // of the agent
 }
 
 // New returns an agent without handlers. Names are [a-z0-9-]+.
 func New(name string, cfg Config) *Agent {
-	return &Agent{name: name, cfg: cfg, handlers: make(map[string]streaming.Handler), link: &link{}}
+	return &Agent{
+		name: name, cfg: cfg, link: &link{}, outputs: declared{agent: name},
+		handlers: make(map[string]streaming.Handler), consumes: make(map[string]json.RawMessage), upcasts: make(map[string]upcaster),
+	}
 }
 
 // Name is the agent's name.
@@ -81,16 +90,32 @@ func (a *Agent) Types() []string {
 // On registers the handler of one message type: the one that T's schema names
 // in its property parley.type.
 func On[T schemas.Message](a *Agent, handle func(ctx context.Context, m *Message[T]) error) {
-	var zero T
-	messageType := schemas.MessageType(zero.Schema())
-	switch {
-	case messageType == "":
-		a.errs = append(a.errs, fmt.Errorf("the schema of %T names no parley.type", zero))
-	case a.handlers[messageType] != nil:
-		a.errs = append(a.errs, fmt.Errorf("agent %s has two handlers for %s", a.name, messageType))
-	default:
-		a.handlers[messageType] = erased[T]{link: a.link, handle: handle}
+	register[T](a, erased[T]{link: a.link, handle: handle})
+}
+
+// register adds the handler of T's message type.
+func register[T schemas.Message](a *Agent, h streaming.Handler) (messageType string, ok bool) {
+	messageType, schema, err := described[T]()
+	if err == nil && a.handlers[messageType] != nil {
+		err = fmt.Errorf("agent %s has two handlers for %s", a.name, messageType)
 	}
+	if err != nil {
+		a.errs = append(a.errs, err)
+		return "", false
+	}
+	a.handlers[messageType], a.consumes[messageType] = h, schema
+	return messageType, true
+}
+
+// described returns the message type of T and the text of its schema.
+func described[T schemas.Message]() (messageType string, schema json.RawMessage, err error) {
+	var zero T
+	messageType = schemas.MessageType(zero.Schema())
+	if messageType == "" {
+		return "", nil, fmt.Errorf("the schema of %T names no parley.type", zero)
+	}
+	text, err := schemas.SchemaText(zero.Schema())
+	return messageType, json.RawMessage(text), err
 }
 
 // erased is a typed handler as the engine calls it.

@@ -7,6 +7,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 
 	"github.com/seed-c9b6dc07/parley/agents"
@@ -62,4 +63,45 @@ func ExampleStep() {
 	})
 	fmt.Println(a.Types())
 	// Output: [quake.reported]
+}
+
+// What an agent declares is all that it may send; the contract says it.
+func ExampleProduces() {
+	a := agents.New("adviser", agents.Config{Streams: []string{"quakes"}})
+	agents.Produces[quake.Alert](a, agents.ToStream("advice"), agents.ToAgent("notify"))
+	agents.On(a, func(_ context.Context, m *agents.Message[quake.Reported]) error {
+		return m.Publish("advice", &quake.Alert{Text: m.Payload.Place}) // to "news" it would be an *agents.UndeclaredError
+	})
+	c := a.Contract()
+	for _, p := range c.Consumes {
+		fmt.Println("reads", p.Type, p.At)
+	}
+	for _, p := range c.Produces {
+		fmt.Println("sends", p.Type, p.At)
+	}
+	// Output:
+	// reads quake.reported [inbox:adviser stream:quakes]
+	// sends quake.alert [inbox:notify stream:advice]
+}
+
+// The handler of a new type takes messages of the old one too.
+func ExampleUpcast() {
+	a := agents.New("greeter", agents.Config{})
+	agents.Upcast(a, func(_ context.Context, old *nameV1) (nameV2, error) {
+		first, last, ok := strings.Cut(old.Name, " ")
+		if !ok {
+			return nameV2{}, fmt.Errorf("the name %q has one part", old.Name) // a dead letter with the reason schema
+		}
+		return nameV2{First: first, Last: last}, nil
+	})
+	agents.On(a, func(_ context.Context, m *agents.Message[nameV2]) error {
+		fmt.Println(m.Envelope.Type, m.Payload.First) // the type is as it was sent: test.name or test.name.v2
+		return nil
+	})
+	for _, p := range a.Contract().Consumes {
+		fmt.Println("reads", p.Type)
+	}
+	// Output:
+	// reads test.name
+	// reads test.name.v2
 }

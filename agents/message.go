@@ -33,19 +33,19 @@ func (m *Message[T]) Delivery() *streaming.Delivery { return m.out.cause }
 // dead-letters what it handles, as too_large. Where only the broker knows the limit,
 // that happens after the handler. Send and Reply likewise.
 func (m *Message[T]) Publish(stream string, payload schemas.Message, opts ...Option) error {
-	return m.out.stage(outgoing{topic: m.out.link.namespace.Events(stream), partition: -1, kind: streaming.KindEvent}, payload, opts)
+	return m.out.stage(ToStream(stream), outgoing{topic: m.out.link.namespace.Events(stream), partition: -1, kind: streaming.KindEvent}, payload, opts)
 }
 
 // Send stages a message for one agent, a command unless an option says
 // otherwise.
 func (m *Message[T]) Send(agent string, payload schemas.Message, opts ...Option) error {
-	return m.out.stage(outgoing{topic: m.out.link.namespace.Inbox(agent), partition: -1, kind: streaming.KindCommand, to: agent}, payload, opts)
+	return m.out.stage(ToAgent(agent), outgoing{topic: m.out.link.namespace.Inbox(agent), partition: -1, kind: streaming.KindCommand, to: agent}, payload, opts)
 }
 
 // Reply stages an answer to the sender, on the reply path that it named.
 func (m *Message[T]) Reply(payload schemas.Message, opts ...Option) error {
 	topic, partition := pipeline.ReplyPath(&m.Envelope, m.out.link.namespace)
-	return m.out.stage(outgoing{topic: topic, partition: partition, kind: streaming.KindReply, to: m.Envelope.Source}, payload, opts)
+	return m.out.stage(AsReply(), outgoing{topic: topic, partition: partition, kind: streaming.KindReply, to: m.Envelope.Source}, payload, opts)
 }
 
 // Spend reports tokens that this run has spent, as a model's answer says: the
@@ -119,7 +119,12 @@ type outbox struct {
 	cause *streaming.Delivery
 }
 
-func (b *outbox) stage(to outgoing, payload schemas.Message, opts []Option) error {
+// stage adds a message, unless the agent declares what it sends, and not this: then
+// the error is an *UndeclaredError.
+func (b *outbox) stage(place Destination, to outgoing, payload schemas.Message, opts []Option) error {
+	if err := b.link.outputs.check(place, payload); err != nil {
+		return err
+	}
 	messageType, value, err := encode(b.ctx, b.link.codec, payload)
 	if err != nil {
 		return err

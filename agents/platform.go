@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
@@ -49,7 +50,6 @@ type Platform struct {
 	cfg   PlatformConfig
 	kafka kafka.Config
 	codec *schemas.Codec
-	link  link
 }
 
 // Connect checks that a broker answers.
@@ -82,7 +82,6 @@ func Connect(ctx context.Context, cfg PlatformConfig) (*Platform, error) {
 	if err := p.kafka.Validate(); err != nil {
 		return nil, err
 	}
-	p.link = link{codec: p.codec, namespace: cfg.Namespace}
 	if err := kafka.Ping(ctx, p.kafka); err != nil {
 		return nil, err
 	}
@@ -108,11 +107,13 @@ func (p *Platform) Worker(a *Agent) (*worker.Worker, error) {
 // WorkerConfig is what Worker starts an agent's instance with, or all that is
 // wrong with it: for a simulation, which starts it itself.
 func (p *Platform) WorkerConfig(a *Agent) (worker.Config, error) {
-	*a.link = p.link
+	a.link.codec, a.link.namespace, a.link.outputs = p.codec, p.cfg.Namespace, &a.outputs
 	cfg := p.workerConfig(a)
-	if err := errors.Join(append(a.errs, cfg.Validate())...); err != nil {
+	if err := errors.Join(append(slices.Concat(a.errs, a.upcastErrors()), cfg.Validate())...); err != nil {
 		return worker.Config{}, fmt.Errorf("agent %s: %w", a.name, err)
 	}
+	published := a.Contract().Record()
+	cfg.Contract = &published
 	return cfg, nil
 }
 

@@ -12,6 +12,7 @@ import (
 // are sent by the platform, as the command asks for one.
 func Dispatcher(cfg agents.Config) *agents.Agent {
 	a := agents.New(DispatchAgent, cfg)
+	agents.Produces[Alert](a, agents.ToAgent(NotifyAgent))
 	agents.On(a, func(_ context.Context, m *agents.Message[Dispatch]) error {
 		c := &m.Payload
 		return m.Send(NotifyAgent, &Alert{Eventid: c.Eventid, Level: c.Level, Text: alertText(c)},

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-c9b6dc07/parley/agents"
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/contract"
 )
 
 // feedBatch is how many records are sent before their acknowledgements are
@@ -75,6 +76,14 @@ func (p Plan) steps() []step {
 // another number of them changes no other.
 func (p Plan) rand(purpose uint64, i int) *rand.Rand {
 	return rand.New(rand.NewPCG(p.Seed, purpose<<32|uint64(i)))
+}
+
+// FeedContract is the contract of what feeds the stream, which is a sender and no
+// agent.
+func FeedContract() contract.Contract {
+	a := agents.New(FeedAgent, agents.Config{})
+	agents.Produces[Reported](a, agents.ToStream(Stream))
+	return a.Contract()
 }
 
 // Appender appends records and waits for them: *kafka.Log.

@@ -10,6 +10,7 @@ import (
 // hand over an alert again after a crash; the service knows it by its ID.
 func Notifier(cfg agents.Config, s *Service) *agents.Agent {
 	a := agents.New(NotifyAgent, cfg)
+	agents.ProducesNothing(a)
 	agents.On(a, func(_ context.Context, m *agents.Message[Alert]) error {
 		return s.Take(m.ID(), m.Attempt, &m.Payload)
 	})

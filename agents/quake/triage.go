@@ -23,6 +23,7 @@ const (
 func Triage(cfg agents.Config) *agents.Agent {
 	cfg.Streams = []string{Stream}
 	a := agents.New(TriageAgent, cfg)
+	agents.Produces[Dispatch](a, agents.ToAgent(DispatchAgent))
 	agents.On(a, func(_ context.Context, m *agents.Message[Reported]) error {
 		s := Sort(&m.Payload)
 		if s.Level == LevelNone {

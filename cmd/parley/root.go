@@ -60,6 +60,7 @@ func newRoot(a *app) *cobra.Command {
 		newTailCmd(a),
 		newDLQCmd(a),
 		newAgentsCmd(a),
+		newContractsCmd(a),
 		newSchemaCmd(a),
 		newOutboxCmd(a),
 		newVersionCmd(a),

@@ -23,6 +23,10 @@ type Config struct {
 	Streams   []string            // streams subscribed to, beside the inbox
 	Handlers  map[string]streaming.Handler
 
+	// Contract is published in the topic of agents at the start, under the group's
+	// key, if it differs from what stands there. Default: none.
+	Contract *schemas.AgentContract
+
 	Kafka kafka.Config
 	Codec *schemas.Codec // required
 

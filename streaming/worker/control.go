@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
@@ -20,13 +21,27 @@ const controlRetry = time.Second
 // followControl obeys what operators want of the group. No handler is started
 // before what they have said so far has been read.
 func (w *Worker) followControl(ctx context.Context) error {
-	return w.log.Tail(ctx, w.cfg.Namespace.Agents(), func(rec streaming.Record) { w.control(ctx, &rec) }, func() {
+	var publishing sync.WaitGroup
+	defer publishing.Wait()
+	return w.log.Tail(ctx, w.cfg.Namespace.Agents(), func(rec streaming.Record) { w.told(ctx, &rec) }, func() {
 		w.controlled = true
 		w.obey()
+		standing := w.standing
+		publishing.Go(func() { w.publishContract(ctx, standing) }) // which must not hold up a pause
 	})
 }
 
-// control takes in one record of the topic of agents. One that cannot be read is
+// told takes in one record of the topic of agents. What is not about control
+// or this group's contract is for others, or of a later version.
+func (w *Worker) told(ctx context.Context, rec *streaming.Record) {
+	if string(rec.Key) == schemas.ContractKey(w.cfg.Group) {
+		w.standing = rec.Value
+		return
+	}
+	w.control(ctx, rec)
+}
+
+// control obeys one record about control. One that cannot be read is
 // skipped, and what was wanted before stays: a mistake of its writer must
 // neither stop an agent nor start it.
 func (w *Worker) control(ctx context.Context, rec *streaming.Record) {

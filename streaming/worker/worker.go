@@ -28,8 +28,9 @@ type Worker struct {
 
 	// What an operator wants; on the goroutine of followControl.
 	wanted     schemas.Control
-	paused     bool // as last obeyed
-	controlled bool // all that was said before the start has been read
+	paused     bool   // as last obeyed
+	controlled bool   // all that was said before the start has been read
+	standing   []byte // the group's contract in the topic of agents
 	alone      *pipeline.Alone
 
 	log          *kafka.Log

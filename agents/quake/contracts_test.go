@@ -1,0 +1,25 @@
+package quake
+
+import (
+	"testing"
+
+	"github.com/seed-c9b6dc07/parley/agents"
+	"github.com/seed-c9b6dc07/parley/streaming/contract"
+	"github.com/seed-c9b6dc07/parley/streaming/streamtest"
+)
+
+func TestContracts(t *testing.T) {
+	t.Parallel()
+	all := []contract.Contract{
+		FeedContract(),
+		Triage(agents.Config{}).Contract(),
+		Dispatcher(agents.Config{}).Contract(),
+		Notifier(agents.Config{}, nil).Contract(),
+	}
+	for _, c := range all {
+		streamtest.CheckContracts(t, "contracts/"+c.Agent+".json", c)
+	}
+	for _, f := range contract.Check(all) {
+		t.Error(f)
+	}
+}
