@@ -172,7 +172,9 @@ func TestGather(t *testing.T) {
 	for _, name := range []string{"one", "two"} {
 		a.answerer(t, name, echo)
 	}
-	a.answerer(t, "never", func(ctx context.Context, _ *agents.Message[schemas.AgentControl]) error { return agents.Permanent(errors.New("no")) })
+	a.answerer(t, "never", func(ctx context.Context, _ *agents.Message[schemas.AgentControl]) error {
+		return agents.Permanent(errors.New("no"))
+	})
 	all := []string{"one", "never", "two"}
 	got, err := agents.Gather[schemas.Ack](t.Context(), a.r, all, 2, schemas.AgentControl{Reason: "who"})
 	good := 0

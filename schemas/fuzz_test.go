@@ -164,14 +164,14 @@ func FuzzResolve(f *testing.F) {
 		own  *walkPlan // of the reader's schema
 	}
 	var pairs []pair
-	for i, c := range changes {
-		writer, reader := mustParse(field(c.writer)), mustParse(field(c.reader))
+	for i, c := range readChanges(f) {
+		writer, reader := mustParse(field(string(c.Writer))), mustParse(field(string(c.Reader)))
 		own, err := newWalkPlan(reader)
 		if err != nil {
 			f.Fatal(err)
 		}
 		pairs = append(pairs, pair{newPlan(planKey{writer: writer, reader: reader}), own})
-		value, err := codec.EncodeJSON(0, writer, []byte(`{"f":`+c.wrote+`}`))
+		value, err := codec.EncodeJSON(0, writer, []byte(`{"f":`+string(c.Wrote)+`}`))
 		if err != nil {
 			f.Fatal(err)
 		}

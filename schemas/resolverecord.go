@@ -72,7 +72,7 @@ func (c *resolver) defaultOf(f *avro.Field) []byte {
 	c.path = append(c.path, "."+f.Name())
 	defer func() { c.path = c.path[:len(c.path)-1] }()
 	if !f.HasDefault() {
-		c.against(RuleDefault, fmt.Sprintf("the reader has the field %s, the writer has not, and there is no default", f.Name()), "give the field a default")
+		c.against(RuleDefault, fmt.Sprintf("the reader has the field %s, the writer has not, and there is no default", f.Name()), "give field "+f.Name()+" a default")
 		return nil
 	}
 	var b []byte

@@ -37,8 +37,8 @@ all commands. It is the one that --config or PARLEY_CONFIG names, else parley.ya
 in the current folder if there is one. A key that is no flag is an error.
 
 A few flags are for the command line alone, because they say what one call does:
-send --id and send --stop, --group and --reason of agents, and those of dlq
-redrive that select.`
+send --id and send --stop, --group and --reason of agents, those of dlq redrive
+that select, and schema check --against-git.`
 
 // newConfigTopic is the help topic "parley help configuration".
 func newConfigTopic(*app) *cobra.Command {

@@ -8,13 +8,15 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/seed-c9b6dc07/parley/schemas/evolution"
 )
 
 // The exit codes, beside exitInterrupted.
 const (
 	exitOK      = 0
 	exitFailure = 1
-	exitUsage   = 2
+	exitUsage   = 2 // also of a check that could not be made, so that it is not taken for its verdict
 )
 
 // app is what the commands share.
@@ -33,7 +35,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	_, _ = fmt.Fprintln(stderr, "parley: "+oneLine(err))
 	var usage *usageError
-	if errors.As(err, &usage) {
+	var unchecked *evolution.Unchecked
+	if errors.As(err, &usage) || errors.As(err, &unchecked) {
 		return exitUsage
 	}
 	return exitFailure

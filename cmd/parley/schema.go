@@ -17,11 +17,11 @@ import (
 func newSchemaCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "schema",
-		Short: "List, show and register schemas",
+		Short: "List, show, register, check and compare schemas",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newSchemaListCmd(a), newSchemaShowCmd(a), newSchemaRegisterCmd(a))
+	cmd.AddCommand(newSchemaListCmd(a), newSchemaShowCmd(a), newSchemaRegisterCmd(a), newSchemaCheckCmd(a), newSchemaDiffCmd(a))
 	return cmd
 }
 

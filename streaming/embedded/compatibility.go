@@ -3,7 +3,6 @@ package embedded
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/hamba/avro/v2"
 
@@ -62,11 +61,11 @@ func (s *registryState) parseInto(sc schema, cache *avro.SchemaCache, seen map[r
 // subject, by the subject's level, in sentences for a person. earlier is
 // ascending; a level that is not transitive looks at the last one only.
 func (s *registryState) incompatibilities(name string, sc schema, earlier []version) []string {
-	level, transitive := strings.CutSuffix(s.level(name), "_TRANSITIVE")
-	if level == "NONE" || len(earlier) == 0 {
+	level := schemas.Level(s.level(name))
+	if level == schemas.LevelNone || len(earlier) == 0 {
 		return nil
 	}
-	if !transitive {
+	if !level.Transitive() {
 		earlier = earlier[len(earlier)-1:]
 	}
 	candidate, err := s.parse(sc)
@@ -80,12 +79,12 @@ func (s *registryState) incompatibilities(name string, sc schema, earlier []vers
 			reasons = append(reasons, fmt.Sprintf("version %d cannot be parsed: %v", v.Version, err))
 			continue
 		}
-		if level == "BACKWARD" || level == "FULL" {
+		if level.Backward() {
 			for _, why := range schemas.Unreadable(candidate, old) {
 				reasons = append(reasons, fmt.Sprintf("the new schema cannot read data of version %d: %s", v.Version, why))
 			}
 		}
-		if level == "FORWARD" || level == "FULL" {
+		if level.Forward() {
 			for _, why := range schemas.Unreadable(old, candidate) {
 				reasons = append(reasons, fmt.Sprintf("version %d cannot read data of the new schema: %s", v.Version, why))
 			}

@@ -121,7 +121,7 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 		outbox:   newOutboxMetrics(),
 
 		repliesDropped: newRepliesDropped(),
-		agents:   map[string]*Agent{},
+		agents:         map[string]*Agent{},
 	}
 	var errs []error
 	for _, c := range append([]prometheus.Collector{

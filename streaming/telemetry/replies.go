@@ -21,4 +21,6 @@ func (m *Metrics) Replies(agent string) *Replies { return &Replies{m.repliesDrop
 func (r *Replies) Dropped(why string) { r.Counter(why).Inc() }
 
 // Counter is the counter of one reason.
-func (r *Replies) Counter(why string) prometheus.Counter { return r.dropped.WithLabelValues(r.agent, why) }
+func (r *Replies) Counter(why string) prometheus.Counter {
+	return r.dropped.WithLabelValues(r.agent, why)
+}
