@@ -37,7 +37,7 @@ type ContractPort struct {
 	// Where: stream:NAME, inbox:AGENT or reply.
 	At []string `avro:"at"`
 	// The agent's own Avro schema of it, the whole text.
-	Schema string `avro:"schema"`
+	Avro string `avro:"avro"`
 }
 
 // AgentContract is what an agent says that it reads and writes. It stands in the topic of agents under the key contract/GROUP; the latest counts.
@@ -56,7 +56,7 @@ type AgentContract struct {
 
 var schemaAgentContract = func() avro.Schema {
 	// A cache of its own: another version of a nested type may be in the process.
-	schema, err := avro.ParseWithCache(`{"name":"parley.AgentContract","doc":"AgentContract is what an agent says that it reads and writes. It stands in the topic of agents under the key contract/GROUP; the latest counts.","type":"record","fields":[{"name":"agent","doc":"The agent's name.","type":"string"},{"name":"group","doc":"The agent's consumer group, by default its name.","type":"string"},{"name":"undeclared","doc":"It declares no outputs and may send anything.","type":"boolean","default":false},{"name":"consumes","doc":"What it has handlers for.","type":{"type":"array","items":{"name":"parley.ContractPort","doc":"ContractPort is one message type that an agent reads or writes.","type":"record","fields":[{"name":"type","doc":"The message type.","type":"string"},{"name":"at","doc":"Where: stream:NAME, inbox:AGENT or reply.","type":{"type":"array","items":"string"}},{"name":"schema","doc":"The agent's own Avro schema of it, the whole text.","type":"string"}]}}},{"name":"produces","doc":"What it declares to send.","type":{"type":"array","items":"parley.ContractPort"}}],"parley.type":"agent.contract"}`, "", &avro.SchemaCache{})
+	schema, err := avro.ParseWithCache(`{"name":"parley.AgentContract","doc":"AgentContract is what an agent says that it reads and writes. It stands in the topic of agents under the key contract/GROUP; the latest counts.","type":"record","fields":[{"name":"agent","doc":"The agent's name.","type":"string"},{"name":"group","doc":"The agent's consumer group, by default its name.","type":"string"},{"name":"undeclared","doc":"It declares no outputs and may send anything.","type":"boolean","default":false},{"name":"consumes","doc":"What it has handlers for.","type":{"type":"array","items":{"name":"parley.ContractPort","doc":"ContractPort is one message type that an agent reads or writes.","type":"record","fields":[{"name":"type","doc":"The message type.","type":"string"},{"name":"at","doc":"Where: stream:NAME, inbox:AGENT or reply.","type":{"type":"array","items":"string"}},{"name":"avro","doc":"The agent's own Avro schema of it, the whole text.","type":"string"}]}}},{"name":"produces","doc":"What it declares to send.","type":{"type":"array","items":"parley.ContractPort"}}],"parley.type":"agent.contract"}`, "", &avro.SchemaCache{})
 	if err != nil {
 		panic(err)
 	}

@@ -13,7 +13,7 @@ func (c Contract) Record() schemas.AgentContract {
 	ports := func(ports []Port) []schemas.ContractPort {
 		out := make([]schemas.ContractPort, len(ports))
 		for i, p := range ports {
-			out[i] = schemas.ContractPort{Type: p.Type, Schema: string(p.Schema), At: make([]string, len(p.At))}
+			out[i] = schemas.ContractPort{Type: p.Type, Avro: string(p.Schema), At: make([]string, len(p.At))}
 			for j, at := range p.At {
 				out[i].At[j] = at.String()
 			}
@@ -32,7 +32,7 @@ func FromRecord(r schemas.AgentContract) (Contract, error) {
 	ports := func(in []schemas.ContractPort) ([]Port, error) {
 		var out []Port
 		for _, p := range in {
-			port := Port{Type: p.Type, Schema: json.RawMessage(p.Schema)}
+			port := Port{Type: p.Type, Schema: json.RawMessage(p.Avro)}
 			for _, text := range p.At {
 				at, err := ParsePlace(text)
 				if err != nil {
