@@ -42,6 +42,7 @@ var contract = map[string][]string{
 	"parley_breaker_open":                      {"agent"},
 	"parley_control_skipped_total":             {"agent"},
 	"parley_limited_seconds_total":             {"agent", "limit"},
+	"parley_replies_dropped_total":             {"agent", "why"},
 }
 
 func newMetrics(t *testing.T) (*Metrics, *prometheus.Registry) {
@@ -104,6 +105,7 @@ func TestSeriesExistAtStart(t *testing.T) {
 	a.Input("parley.events.quakes")
 	a.Sent("parley.inbox.dispatch", 0)
 	m.Outbox("shop")
+	m.Replies("a").Dropped("late")
 	a.Instance()
 
 	families, err := reg.Gather()
