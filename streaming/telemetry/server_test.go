@@ -21,6 +21,7 @@ func TestHandler(t *testing.T) {
 	m.Agent("a").Input("t").Sent("u", 1)
 	m.Agent("a").Instance()
 	m.Outbox("shop")
+	m.Replies("a").Dropped("late")
 	var notReady error
 	h := Handler(reg, func() error { return notReady })
 	get := func(method, path, accept string) *httptest.ResponseRecorder {
@@ -169,6 +170,7 @@ func TestWriteExposition(t *testing.T) {
 	dir := t.TempDir()
 	m.Agent("a").Instance()
 	m.Outbox("shop")
+	m.Replies("a").Dropped("late")
 	path := filepath.Join(dir, "metrics.prom")
 	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
