@@ -128,6 +128,9 @@ func (r *roll) judge(ctx context.Context) {
 		answers := map[string]string{}
 		r.scan(ctx, streaming.DefaultNamespace.Inbox(r.giver(v)), func(rec *streaming.Record) {
 			request, _ := rec.Header(schemas.HeaderCausation)
+			if kind, _ := rec.Header(schemas.HeaderKind); streaming.Kind(kind) == streaming.KindError {
+				return // of a request that was dead, and was redriven since
+			}
 			first, again := answers[string(request)]
 			if !again {
 				answers[string(request)] = string(rec.Value)
