@@ -42,10 +42,11 @@ func (m *Message[T]) Send(agent string, payload schemas.Message, opts ...Option)
 	return m.out.stage(ToAgent(agent), outgoing{topic: m.out.link.namespace.Inbox(agent), partition: -1, kind: streaming.KindCommand, to: agent}, payload, opts)
 }
 
-// Reply stages an answer to the sender, on the reply path that it named.
+// Reply stages an answer to the sender, on the reply path that it named. Its key is
+// the message's own.
 func (m *Message[T]) Reply(payload schemas.Message, opts ...Option) error {
 	topic, partition := pipeline.ReplyPath(&m.Envelope, m.out.link.namespace)
-	return m.out.stage(AsReply(), outgoing{topic: topic, partition: partition, kind: streaming.KindReply, to: m.Envelope.Source}, payload, opts)
+	return m.out.stage(AsReply(), outgoing{topic: topic, partition: partition, kind: streaming.KindReply, to: m.Envelope.Source, key: m.Key}, payload, opts)
 }
 
 // Spend reports tokens that this run has spent, as a model's answer says: the
@@ -89,6 +90,7 @@ type outgoing struct {
 	partition int32
 	kind      streaming.Kind
 	to        string
+	key       string // empty: the conversation
 }
 
 // encode returns the type of a payload and its value.
@@ -105,7 +107,7 @@ func encode(ctx context.Context, codec *schemas.Codec, payload schemas.Message) 
 
 // fill completes an empty message.
 func (o outgoing) fill(out *streaming.Outgoing, messageType string, value []byte, opts []Option) {
-	out.Topic, out.Partition, out.Value = o.topic, o.partition, value
+	out.Topic, out.Partition, out.Key, out.Value = o.topic, o.partition, o.key, value
 	out.Envelope.Kind, out.Envelope.Recipient, out.Envelope.Type = o.kind, o.to, messageType
 	for _, opt := range opts {
 		opt(out)

@@ -2,13 +2,18 @@ package streaming
 
 // Outgoing is one message staged by a handler. The platform completes its
 // envelope (ID, source, time, conversation, cause, hops, trace) when the
-// handler has succeeded.
+// handler has succeeded. A cause that is set already stays: on a late reply it is
+// the request, not the message that the handler was given.
 type Outgoing struct {
 	Envelope  Envelope
 	Topic     string
 	Partition int32  // -1: chosen by the key
 	Key       string // empty: the correlation ID
 	Value     []byte // framed
+
+	// Lasting messages do not inherit the deadline of what caused them: they are
+	// what an agent tells itself so as to end what it began.
+	Lasting bool
 }
 
 // Outbox holds what a handler wants to send until its message settles. It is

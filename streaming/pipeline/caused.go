@@ -27,7 +27,9 @@ func (l *Lane) caused(m *message, out *streaming.Outgoing, position int, now tim
 	if env.Time.IsZero() { // a message that is sent again keeps the time of the first
 		env.Time = now
 	}
-	env.CausationID = m.env.ID
+	if env.CausationID == "" {
+		env.CausationID = m.env.ID
+	}
 	if env.CorrelationID == "" {
 		env.CorrelationID = m.env.CorrelationID
 	}
@@ -35,7 +37,7 @@ func (l *Lane) caused(m *message, out *streaming.Outgoing, position int, now tim
 	if position == positionFailed {
 		env.Hops = max(env.Hops, 1) // a request that was dead for its hops is answered all the same
 	}
-	if !m.env.Expiry.IsZero() && (env.Expiry.IsZero() || env.Expiry.After(m.env.Expiry)) {
+	if !out.Lasting && !m.env.Expiry.IsZero() && (env.Expiry.IsZero() || env.Expiry.After(m.env.Expiry)) {
 		env.Expiry = m.env.Expiry
 	}
 	if env.Budget == "" {

@@ -106,6 +106,9 @@ func (m *simulator) check(ctx context.Context, stuck string) error {
 	for _, r := range m.history.runs {
 		byAgent[r.agent] = append(byAgent[r.agent], r)
 	}
+	if m.s.Check != nil {
+		m.violations = append(m.violations, m.s.Check(l.records)...)
+	}
 	outputs := m.outputs(l)
 	m.dead = make(map[string]int)
 	for i, a := range m.agents {

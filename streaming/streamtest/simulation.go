@@ -38,6 +38,10 @@ type Simulation struct {
 	Topics []string
 	// Messages is how many there are, beside the duplicates. Default 200.
 	Messages int
+	// Check, if set, looks at what stands in all topics at the end, as a
+	// read_committed consumer sees it and in the order of each partition, and returns
+	// what is wrong with it.
+	Check func(topics map[string][]streaming.Record) []string
 	// Length is how long messages are sent and faults happen. Default 40 s.
 	Length time.Duration
 	// Partitions of the topics; default 3.
