@@ -18,22 +18,39 @@ import (
 type Range = streaming.Range
 
 // Scan reads ranges once, each in order, and returns when all have been read.
-// What was deleted meanwhile is left out.
+// What was deleted meanwhile is left out, and so is what compaction has left nothing of.
 func (l *Log) Scan(ctx context.Context, ranges []Range, each func(streaming.Record)) error {
-	left := make(map[streaming.TopicPartition]int64)
-	from := make(map[string]map[int32]kgo.Offset)
+	s := &scan{l: l, left: make(map[streaming.TopicPartition]Range), each: each}
 	for _, r := range ranges {
-		if r.From >= r.To {
-			continue
+		if r.From < r.To {
+			s.left[r.TopicPartition] = r
 		}
-		left[r.TopicPartition] = r.To
-		if from[r.TopicPartition.Topic] == nil {
-			from[r.TopicPartition.Topic] = make(map[int32]kgo.Offset)
-		}
-		from[r.TopicPartition.Topic][r.TopicPartition.Partition] = kgo.NewOffset().At(r.From)
 	}
-	if len(left) == 0 {
-		return nil
+	for len(s.left) > 0 {
+		if err := s.read(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scan is one Scan.
+type scan struct {
+	l    *Log
+	left map[streaming.TopicPartition]Range // what is still to be read
+	each func(streaming.Record)
+}
+
+// read reads with one client, until all is read or the client has nothing more to
+// give.
+func (s *scan) read(ctx context.Context) error {
+	l := s.l
+	from := make(map[string]map[int32]kgo.Offset)
+	for tp, r := range s.left {
+		if from[tp.Topic] == nil {
+			from[tp.Topic] = make(map[int32]kgo.Offset)
+		}
+		from[tp.Topic][tp.Partition] = kgo.NewOffset().At(r.From)
 	}
 	cl, unpacker, err := l.cfg.newReading(
 		kgo.ConsumePartitions(from),
@@ -46,7 +63,7 @@ func (l *Log) Scan(ctx context.Context, ranges []Range, each func(streaming.Reco
 		return err
 	}
 	defer cl.Close()
-	for len(left) > 0 {
+	for given := true; len(s.left) > 0; {
 		poll, cancel := context.WithTimeout(ctx, scanIdle)
 		fetches := cl.PollFetches(poll)
 		idle := poll.Err() != nil && fetches.NumRecords() == 0
@@ -56,9 +73,14 @@ func (l *Log) Scan(ctx context.Context, ranges []Range, each func(streaming.Reco
 			return fmt.Errorf("read the log: %w", err)
 		}
 		if idle {
-			if err := l.dropDeleted(ctx, left); err != nil {
+			waiting, err := s.dropMissing(ctx)
+			if err != nil {
 				return err
 			}
+			if waiting && !given {
+				return nil // twice records wait at the broker that this client does not give
+			}
+			given = !waiting
 			continue
 		}
 		for _, e := range fetches.Errors() {
@@ -72,12 +94,15 @@ func (l *Log) Scan(ctx context.Context, ranges []Range, each func(streaming.Reco
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			tp := streaming.TopicPartition{Topic: r.Topic, Partition: r.Partition}
-			to, ok := left[tp]
-			if ok && r.Offset < to && !r.Attrs.IsControl() {
-				each(fromClient(r))
+			rest, ok := s.left[tp]
+			if ok && r.Offset < rest.To && !r.Attrs.IsControl() {
+				s.each(fromClient(r))
 			}
-			if ok && r.Offset >= to-1 {
-				delete(left, tp)
+			if rest.From = r.Offset + 1; ok {
+				s.left[tp] = rest
+			}
+			if ok && rest.From >= rest.To {
+				delete(s.left, tp)
 				cl.RemoveConsumePartitions(map[string][]int32{r.Topic: {r.Partition}})
 			}
 		})
@@ -88,21 +113,31 @@ func (l *Log) Scan(ctx context.Context, ranges []Range, each func(streaming.Reco
 // scanIdle is how long nothing may come before Scan looks whether anything can.
 const scanIdle = 2 * time.Second
 
-// dropDeleted forgets ranges of which nothing is left: where they end a log, no
-// later record tells.
-func (l *Log) dropDeleted(ctx context.Context, left map[streaming.TopicPartition]int64) error {
+// dropMissing forgets ranges of which nothing is left: where they end a log, no
+// later record tells. waiting: another has records.
+func (s *scan) dropMissing(ctx context.Context) (waiting bool, err error) {
 	topics := make(map[string]bool)
-	for tp := range left {
+	for tp := range s.left {
 		topics[tp.Topic] = true
 	}
-	starts, err := l.StartOffsets(ctx, slices.Collect(maps.Keys(topics))...)
+	starts, err := s.l.StartOffsets(ctx, slices.Collect(maps.Keys(topics))...)
 	if err != nil {
-		return err
+		return false, err
 	}
-	for tp, to := range left {
-		if starts[tp] >= to {
-			delete(left, tp)
+	for tp, r := range s.left {
+		if starts[tp] >= r.To {
+			delete(s.left, tp)
+			continue
+		}
+		empty, err := s.l.gap(ctx, tp, max(r.From, starts[tp]), r.To)
+		switch {
+		case err == nil && empty:
+			delete(s.left, tp)
+		case err == nil:
+			waiting = true
+		case !kerr.IsRetriable(err) && !kgo.IsRetryableBrokerErr(err) && !errors.Is(err, kerr.OffsetOutOfRange):
+			return false, fmt.Errorf("read %s/%d: %w", tp.Topic, tp.Partition, err)
 		}
 	}
-	return nil
+	return waiting, nil
 }
