@@ -52,8 +52,11 @@ type Agent struct {
 	cfg      Config
 	handlers map[string]streaming.Handler
 	states   map[string]bool
-	link     *link
-	errs     []error
+
+	questions map[string]question
+	answers   map[string]streaming.Handler // of the types of their answers
+	link      *link
+	errs      []error
 
 	consumes map[string]json.RawMessage // the schema of each handler, by message type
 	upcasts  map[string]upcaster        // by the message type that they convert
@@ -62,9 +65,11 @@ type Agent struct {
 
 // link is what handlers need of the platform; it is set when the agent runs.
 type link struct {
+	agent     string
 	codec     *schemas.Codec
 	namespace streaming.Namespace
 	outputs   *declared // of the agent
+	dropped   func(DroppedReply)
 }
 
 // New returns an agent without handlers. Names are [a-z0-9-]+.
@@ -132,6 +137,12 @@ type run[T any] struct {
 
 // Target implements streaming.Target.
 func (r *run[T]) Target() any { return &r.message.Payload }
+
+// value is the payload.
+func (r *run[T]) value() schemas.Message {
+	m, _ := any(r.message.Payload).(schemas.Message)
+	return m
+}
 
 // New implements streaming.Handler.
 func (erased[T]) New() any { return new(run[T]) }

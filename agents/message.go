@@ -46,8 +46,18 @@ func (m *Message[T]) Send(agent string, payload schemas.Message, opts ...Option)
 // the message's own.
 func (m *Message[T]) Reply(payload schemas.Message, opts ...Option) error {
 	topic, partition := pipeline.ReplyPath(&m.Envelope, m.out.link.namespace)
-	return m.out.stage(AsReply(), outgoing{topic: topic, partition: partition, kind: streaming.KindReply, to: m.Envelope.Source, key: m.Key}, payload, opts)
+	own := append([]Option{answerTo(m.Envelope.ID)}, opts...)
+	return m.out.stage(AsReply(), outgoing{topic: topic, partition: partition, kind: streaming.KindReply, to: m.Envelope.Source, key: m.Key}, payload, own)
 }
+
+// answerTo makes an answer to the request with that ID. Its deadline is that of who
+// waits for it.
+func answerTo(id string) Option {
+	return func(o *streaming.Outgoing) { o.Envelope.CausationID, o.Lasting = id, true }
+}
+
+// resumedFrom is the message that a question's handler goes on with.
+func (m *Message[T]) resumedFrom() (*streaming.Envelope, string) { return &m.Envelope, m.Key }
 
 // Spend reports tokens that this run has spent, as a model's answer says: the
 // agent's Limits.TokensPerMinute counts them. It may be called several times,
@@ -119,6 +129,7 @@ type outbox struct {
 	ctx   context.Context
 	link  *link
 	cause *streaming.Delivery
+	asker *streaming.Envelope // of the message that is gone on with; nil: the one delivered
 }
 
 // stage adds a message, unless the agent declares what it sends, and not this: then
@@ -133,6 +144,12 @@ func (b *outbox) stage(place Destination, to outgoing, payload schemas.Message, 
 	}
 	out := b.cause.Outbox.Next()
 	to.fill(out, messageType, value, opts)
+	if e := b.asker; e != nil {
+		out.Envelope.CorrelationID = e.CorrelationID
+		if !e.Expiry.IsZero() && (out.Envelope.Expiry.IsZero() || out.Envelope.Expiry.After(e.Expiry)) {
+			out.Envelope.Expiry = e.Expiry
+		}
+	}
 	if b.cause.Fits == nil {
 		return nil
 	}

@@ -107,7 +107,11 @@ func (p *Platform) Worker(a *Agent) (*worker.Worker, error) {
 // WorkerConfig is what Worker starts an agent's instance with, or all that is
 // wrong with it: for a simulation, which starts it itself.
 func (p *Platform) WorkerConfig(a *Agent) (worker.Config, error) {
-	a.link.codec, a.link.namespace, a.link.outputs = p.codec, p.cfg.Namespace, &a.outputs
+	*a.link = link{agent: a.name, codec: p.codec, namespace: p.cfg.Namespace, outputs: &a.outputs, dropped: func(DroppedReply) {}}
+	if p.cfg.Metrics != nil {
+		replies := p.cfg.Metrics.Replies(a.name)
+		a.link.dropped = func(why DroppedReply) { replies.Dropped(string(why)) }
+	}
 	cfg := p.workerConfig(a)
 	if err := errors.Join(append(slices.Concat(a.errs, a.upcastErrors()), cfg.Validate())...); err != nil {
 		return worker.Config{}, fmt.Errorf("agent %s: %w", a.name, err)
@@ -140,12 +144,12 @@ func (p *Platform) replication() int16 {
 
 func (p *Platform) workerConfig(a *Agent) worker.Config {
 	cfg := worker.Config{
-		Agent: a.name, Group: a.cfg.Group, Namespace: p.cfg.Namespace, Streams: a.cfg.Streams, Handlers: a.handlers,
+		Agent: a.name, Group: a.cfg.Group, Namespace: p.cfg.Namespace, Streams: a.cfg.Streams, Handlers: a.withAnswers(),
 		Kafka: p.kafka, Codec: p.codec, ExactlyOnce: a.cfg.ExactlyOnce, Instance: a.cfg.Instance,
 		Retry: a.cfg.Retry, Parallel: a.cfg.Parallel, Limits: a.cfg.Limits, MaxBytes: a.cfg.MaxBytes, HandlerTimeout: a.cfg.HandlerTimeout,
 		DrainTimeout: a.cfg.DrainTimeout, GroupProtocol: a.cfg.GroupProtocol, SessionTimeout: a.cfg.SessionTimeout, LedgerWindow: a.cfg.LedgerWindow, LedgerSize: a.cfg.LedgerSize, AnswerBytes: a.cfg.AnswerBytes,
 		Unordered: a.cfg.Unordered, Hold: a.cfg.Hold,
-		State: len(a.states) > 0, StateBytes: a.cfg.StateBytes,
+		State: len(a.states)+len(a.questions) > 0, StateBytes: a.cfg.StateBytes,
 		StepBytes: a.cfg.StepBytes, MessageStepBytes: a.cfg.MessageStepBytes,
 		Partitions: p.cfg.Partitions, Replication: p.cfg.Replication, CheckTopicsOnly: p.cfg.CheckTopicsOnly,
 		Trace: telemetry.Propagate, Logger: p.cfg.Logger,

@@ -20,8 +20,8 @@ const DefaultRequestTimeout = 30 * time.Second
 // instance reads the answers from a partition of its own of the topic
 // parley.replies.NAME: with more instances than partitions some share one, and
 // pass over what is not theirs. A request that its process does not outlive is
-// handled all the same; nobody reads the answer. In a handler use Ask, which waits
-// in Kafka.
+// handled all the same; nobody reads the answer. In a handler use a Question, which
+// waits in Kafka.
 type Requester struct {
 	sender    *Sender
 	log       *kafka.Log
@@ -40,7 +40,8 @@ type Requester struct {
 type DroppedReply string
 
 // The reasons. Unknown is an answer to a request of another instance or of an
-// earlier process.
+// earlier process; an answer to what a handler has asked is late where nothing waits
+// for it.
 const (
 	DroppedLate    DroppedReply = "late"
 	DroppedUnknown DroppedReply = "unknown"

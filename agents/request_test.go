@@ -51,6 +51,12 @@ func (a *asking) answerer(t *testing.T, name string, answer func(context.Context
 	t.Helper()
 	agent := agents.New(name, agents.Config{Retry: retry.Policy{Tiers: []time.Duration{20 * time.Millisecond}, Attempts: 2}})
 	agents.On(agent, answer)
+	a.run(t, agent)
+}
+
+// run starts an agent and waits until it is ready.
+func (a *asking) run(t *testing.T, agent *agents.Agent) {
+	t.Helper()
 	w, err := a.Worker(agent)
 	if err != nil {
 		t.Fatal(err)

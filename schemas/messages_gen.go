@@ -108,6 +108,69 @@ var schemaAgentStop = func() avro.Schema {
 // Schema returns the Avro schema of AgentStop, properties included.
 func (AgentStop) Schema() avro.Schema { return schemaAgentStop }
 
+// AskAnswer is the answer of one agent.
+type AskAnswer struct {
+	// Who was asked.
+	Agent string `avro:"agent"`
+	// The message type of the answer.
+	Type string `avro:"type"`
+	// The answer, with the schema ID in front.
+	Value []byte `avro:"value"`
+}
+
+// Ask is what an agent tells itself so as to ask others, and what it remembers of it until it has the answers.
+type Ask struct {
+	// The question's name.
+	Question string `avro:"question"`
+	// The key of the message whose handler asked.
+	Key string `avro:"key"`
+	// That message's headers.
+	Attributes map[string]string `avro:"attributes"`
+	// What the handler saved, with the schema ID in front.
+	State []byte `avro:"state"`
+	// The headers of the request that its sender has set.
+	Wanted map[string]string `avro:"wanted"`
+	// The request, with the schema ID in front.
+	Request []byte `avro:"request"`
+	// Who is asked.
+	Agents []string `avro:"agents"`
+	// How many answers without an error are waited for.
+	Enough   int32     `avro:"enough"`
+	Deadline time.Time `avro:"deadline"`
+	// What has come, in this order.
+	Answers []AskAnswer `avro:"answers"`
+}
+
+var schemaAsk = func() avro.Schema {
+	// A cache of its own: another version of a nested type may be in the process.
+	schema, err := avro.ParseWithCache(`{"name":"parley.Ask","doc":"Ask is what an agent tells itself so as to ask others, and what it remembers of it until it has the answers.","type":"record","fields":[{"name":"question","doc":"The question's name.","type":"string"},{"name":"key","doc":"The key of the message whose handler asked.","type":"string"},{"name":"attributes","doc":"That message's headers.","type":{"type":"map","values":"string"}},{"name":"state","doc":"What the handler saved, with the schema ID in front.","type":"bytes"},{"name":"wanted","doc":"The headers of the request that its sender has set.","type":{"type":"map","values":"string"}},{"name":"request","doc":"The request, with the schema ID in front.","type":"bytes"},{"name":"agents","doc":"Who is asked.","type":{"type":"array","items":"string"}},{"name":"enough","doc":"How many answers without an error are waited for.","type":"int"},{"name":"deadline","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"answers","doc":"What has come, in this order.","type":{"type":"array","items":{"name":"parley.AskAnswer","doc":"AskAnswer is the answer of one agent.","type":"record","fields":[{"name":"agent","doc":"Who was asked.","type":"string"},{"name":"type","doc":"The message type of the answer.","type":"string"},{"name":"value","doc":"The answer, with the schema ID in front.","type":"bytes"}]}},"default":[]}],"parley.type":"agent.ask"}`, "", &avro.SchemaCache{})
+	if err != nil {
+		panic(err)
+	}
+	return schema
+}()
+
+// Schema returns the Avro schema of Ask, properties included.
+func (Ask) Schema() avro.Schema { return schemaAsk }
+
+// AskOver is what an agent tells itself at the deadline of what it has asked.
+type AskOver struct {
+	// ce_id of the Ask.
+	Ask string `avro:"ask"`
+}
+
+var schemaAskOver = func() avro.Schema {
+	// A cache of its own: another version of a nested type may be in the process.
+	schema, err := avro.ParseWithCache(`{"name":"parley.AskOver","doc":"AskOver is what an agent tells itself at the deadline of what it has asked.","type":"record","fields":[{"name":"ask","doc":"ce_id of the Ask.","type":"string"}],"parley.type":"agent.ask.over"}`, "", &avro.SchemaCache{})
+	if err != nil {
+		panic(err)
+	}
+	return schema
+}()
+
+// Schema returns the Avro schema of AskOver, properties included.
+func (AskOver) Schema() avro.Schema { return schemaAskOver }
+
 // ErrorReply is the answer to a request that failed.
 type ErrorReply struct {
 	// One of the closed set of reasons.

@@ -5,4 +5,6 @@ const (
 	TypeAck        = "agent.ack"
 	TypeAgentStop  = "agent.stop"
 	TypeErrorReply = "agent.error"
+	TypeAsk        = "agent.ask"
+	TypeAskOver    = "agent.ask.over"
 )

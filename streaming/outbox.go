@@ -14,6 +14,9 @@ type Outgoing struct {
 	// Lasting messages do not inherit the deadline of what caused them: they are
 	// what an agent tells itself so as to end what it began.
 	Lasting bool
+	// Optional messages are left out where they can never be sent, as for an agent
+	// without an inbox; else what is handled fails.
+	Optional bool
 }
 
 // Outbox holds what a handler wants to send until its message settles. It is

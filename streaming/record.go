@@ -23,6 +23,10 @@ type Record struct {
 	Key       []byte
 	Value     []byte
 	Headers   []Header
+
+	// Optional, of a record to be appended: where the log can never take it, for its
+	// size or as its topic does not exist, what belongs together goes on without it.
+	Optional bool
 }
 
 // Header returns the value of the first header with that key.

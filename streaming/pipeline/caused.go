@@ -65,6 +65,7 @@ func Record(env *streaming.Envelope, out *streaming.Outgoing) *streaming.Record 
 		Timestamp: env.Time,
 		Key:       []byte(key),
 		Value:     out.Value,
+		Optional:  out.Optional,
 	}}
 	w.Headers = schemas.AppendEnvelope(w.headers[:0], env)
 	return &w.Record
@@ -87,6 +88,7 @@ func (l *Lane) ack(ctx context.Context, m *message, mode streaming.AckMode, now 
 		Partition: partition,
 		Key:       string(m.rec.Key),
 		Value:     value,
+		Optional:  true,
 	}, position, now), nil
 }
 
@@ -110,6 +112,8 @@ func (l *Lane) errorReply(m *message, reason streaming.Reason, cause error, now 
 		Partition: partition,
 		Key:       string(m.rec.Key),
 		Value:     value,
+		Lasting:   true,
+		Optional:  true,
 	}
 	return l.caused(m, out, positionFailed, now)
 }

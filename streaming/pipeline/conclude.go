@@ -12,17 +12,17 @@ import (
 // conclusion is what has to be durable before a message counts as settled: its
 // records, then its mark. What follows runs on the lane's goroutine.
 type conclusion struct {
-	recs     []*streaming.Record
-	optional bool // the last record may be refused
-
-	done *attempt // a message that is done; else the following say what it is
+	recs  []*streaming.Record
+	state int      // the first records, of the state topic: acknowledged before the others are sent
+	done  *attempt // a message that is done; else the following say what it is
 
 	mark    *streaming.Mark // nil: the records say it all
 	settled func(offsets []int64, ledger int64)
 	refused func(err error) // a record can never be written
 
 	offsets []int64
-	waiting int   // records not yet acknowledged
+	sent    int   // records
+	waiting int   // of those sent, not yet acknowledged
 	failure error // of a record
 	first   appended
 	one     [1]int64
@@ -36,22 +36,35 @@ type appended struct {
 }
 
 // conclude makes a conclusion durable. At least once: the records are
-// acknowledged first, then the mark. Exactly once: all of it is in one
+// acknowledged first, then the mark. State comes before all else: after a crash
+// another message, one that has fallen due since, must not find the state of before
+// when outputs say otherwise. Exactly once: all of it is in one
 // transaction.
 func (l *Lane) conclude(c *conclusion) {
 	if l.cfg.Atomic != nil || len(c.recs) == 0 {
 		l.staged = append(l.staged, c)
 		return
 	}
-	c.waiting = len(c.recs)
 	c.offsets = c.one[:]
-	if c.waiting > 1 {
-		c.offsets = make([]int64, c.waiting)
+	if len(c.recs) > 1 {
+		c.offsets = make([]int64, len(c.recs))
 	}
-	c.first = appended{l: l, c: c}
-	l.append(c.recs[0], &c.first)
-	for i := 1; i < len(c.recs); i++ {
-		l.append(c.recs[i], &appended{l, c, i})
+	if c.state > 0 {
+		c.send(l, 0, c.state)
+	} else {
+		c.send(l, 0, len(c.recs))
+	}
+}
+
+func (c *conclusion) send(l *Lane, from, to int) {
+	c.sent, c.waiting = to, to-from
+	for i := from; i < to; i++ {
+		a := &c.first
+		if i > 0 {
+			a = new(appended)
+		}
+		*a = appended{l, c, i}
+		l.append(c.recs[i], a)
 	}
 }
 
@@ -61,7 +74,7 @@ func (a *appended) acked(offset int64, err error) {
 	c.offsets[a.i] = offset
 	switch {
 	case err == nil:
-	case isRefusal(err) && c.optional && a.i == len(c.recs)-1:
+	case isRefusal(err) && c.recs[a.i].Optional:
 		l.cfg.Logger.Info("not sent", "topic", topic, "error", err)
 	default:
 		c.failure = fmt.Errorf("append to %s: %w", topic, err)
@@ -74,6 +87,8 @@ func (a *appended) acked(offset int64, err error) {
 		l.refuse(c, c.failure)
 	case c.failure != nil:
 		l.fail(c.failure)
+	case c.sent < len(c.recs):
+		c.send(l, c.sent, len(c.recs))
 	case c.done == nil && c.mark == nil:
 		l.conclusive(c, c.offsets, 0)
 	default:
@@ -176,17 +191,19 @@ func (l *Lane) restage(batch []*conclusion, refused map[int]error) {
 	at := 0
 	for _, c := range batch {
 		var cause error
-		last := len(c.recs) - 1
-		for i := 0; i <= last; i++ {
-			if err := refused[at+i]; err != nil && (i < last || !c.optional) {
-				cause = fmt.Errorf("append to %s: %w", c.recs[i].Topic, err)
+		kept := make([]*streaming.Record, 0, len(c.recs))
+		for i, rec := range c.recs {
+			switch err := refused[at+i]; {
+			case err == nil:
+				kept = append(kept, rec)
+			case rec.Optional:
+				l.cfg.Logger.Info("not sent", "topic", rec.Topic, "error", err)
+			default:
+				cause = fmt.Errorf("append to %s: %w", rec.Topic, err)
 			}
 		}
-		if c.optional && refused[at+last] != nil {
-			l.cfg.Logger.Info("not sent", "topic", c.recs[last].Topic, "error", refused[at+last])
-			c.recs, c.optional = c.recs[:last], false
-		}
-		at += last + 1
+		at += len(c.recs)
+		c.recs = kept
 		if cause != nil {
 			failed = append(failed, func() { l.refuse(c, cause) })
 		} else {

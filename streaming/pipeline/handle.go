@@ -42,6 +42,7 @@ type visit struct {
 type attempted struct {
 	err     error
 	outputs []*streaming.Record
+	changes int               // how many of outputs, the first, are of the state
 	ack     *streaming.Record // sent with the outputs; its loss fails nothing
 	ran     bool              // the handler was started: the attempt counts
 	took    time.Duration
@@ -118,7 +119,9 @@ func (l *Lane) handle(ctx context.Context, a *attempt) {
 		a.outputs = append(a.outputs, l.caused(m, &staged[i], i, a.ended))
 	}
 	if a.state != nil {
-		a.outputs = append(a.outputs, a.state.records()...)
+		changes := a.state.records()
+		a.changes = len(changes)
+		a.outputs = append(changes, a.outputs...)
 	}
 	if m.env.Ack == streaming.AckHandled {
 		if a.ack, err = l.ack(ctx, m, streaming.AckHandled, a.ended); err != nil {

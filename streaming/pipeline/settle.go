@@ -49,10 +49,9 @@ const fencedPause = 5 * time.Second
 // succeeded sends what the handler staged and marks the message done.
 func (l *Lane) succeeded(a *attempt) {
 	a.answer = l.answerOf(a)
-	a.conclusion = conclusion{recs: a.outputs, done: a}
+	a.conclusion = conclusion{recs: a.outputs, state: a.changes, done: a}
 	if a.ack != nil {
 		a.conclusion.recs = append(a.conclusion.recs, a.ack)
-		a.conclusion.optional = true
 	}
 	l.conclude(&a.conclusion)
 }
@@ -178,7 +177,7 @@ func (l *Lane) kill(c *lane.Copy, m *message, reason streaming.Reason, attempts 
 		recs = append(recs, reply)
 	}
 	l.conclude(&conclusion{
-		recs: recs, optional: reply != nil,
+		recs: recs,
 		mark: &streaming.Mark{
 			Kind: streaming.MarkDead, ID: c.ID, Moves: c.Moves + 1, Attempts: attempts, Log: l.logName(c.Log),
 			Offset: c.Offset, Origin: c.Origin, Epoch: l.epoch, Time: l.cfg.Clock.Now(),
