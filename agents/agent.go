@@ -70,6 +70,8 @@ type link struct {
 	namespace streaming.Namespace
 	outputs   *declared // of the agent
 	dropped   func(DroppedReply)
+
+	exactlyOnce bool
 }
 
 // New returns an agent without handlers. Names are [a-z0-9-]+.
