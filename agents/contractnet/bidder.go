@@ -159,9 +159,9 @@ func handleAsBidder(a *agents.Agent) bidders {
 // offer answers a call.
 func offer[Task schemas.Message](ctx context.Context, b *bidder, m *agents.Message[CallForProposals], bid func(context.Context, *Call[Task]) (Offer, error)) error {
 	c := &Call[Task]{Message: m, Negotiation: m.Key, Manager: m.Envelope.Source, Closes: after(m.Envelope.Time, m.Payload.Bids)}
-	if !time.Now().Before(c.Closes) {
+	if !time.Now().Before(c.Closes) { // answered all the same, as an earlier run may have been
 		b.expired(m)
-		return nil
+		return m.Reply(&Proposal{Name: m.Payload.Name, Refused: true, Reason: "the time for bids was over"}, lasting)
 	}
 	if err := decode(ctx, b.agent.Platform().Codec(), "task", m.Payload.Task, &c.Task); err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
-	"github.com/seed-c9b6dc07/parley/streaming"
 )
 
 // Where a negotiation stands. The last three are conclusions.
@@ -66,7 +65,7 @@ type event struct {
 type sent struct {
 	to       string
 	payload  schemas.Message
-	request  bool
+	request  bool // a dead letter is answered
 	optional bool
 	after    time.Duration
 }
@@ -173,8 +172,9 @@ func (r *referee) proposed(d *decision, p *Proposal, e *event) {
 		d.ignored = WhyDuplicate
 		return
 	case d.next.Phase != phaseBidding:
-		d.ignored = WhyLate
-		r.reject(d, e.source, RejectedLate, "the time for bids was over")
+		if d.ignored = WhyLate; !p.Refused {
+			r.reject(d, e.source, RejectedLate, "the time for bids was over")
+		}
 		return
 	case p.Refused:
 		s.Answer, s.Reason = AnswerRefused, p.Reason
@@ -321,11 +321,3 @@ func (r *referee) conclude(d *decision, phase string) {
 }
 
 func concluded(n *Negotiation) bool { return n.Phase != phaseBidding && n.Phase != phaseWorking }
-
-// kind is that of the message: who asks is told of dead letters.
-func (s sent) kind() streaming.Kind {
-	if s.request {
-		return streaming.KindRequest
-	}
-	return streaming.KindCommand
-}

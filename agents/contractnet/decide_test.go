@@ -113,6 +113,7 @@ func TestDecisions(t *testing.T) {
 		{"nothing before all have answered", "ann:3 bob:1", ""},
 		{"the deadline ends bidding", "ann:3 @0", "award1 ann, wait1 2s"},
 		{"a bid after it is late", "ann:3 @0 bob:1", "award1 ann, wait1 2s, reject bob late, ignored late"},
+		{"a refusal after it needs no answer", "ann:3 @0 bob:no", "award1 ann, wait1 2s, ignored late"},
 		{"of an agent the first bid counts", "ann:3 ann:1 bob:2 cid:no", "ignored duplicate, award1 bob, wait1 2s"},
 		{"who was not asked has no part", "mallory:0 ann:3 @0", "ignored not_asked, award1 ann, wait1 2s"},
 		{"not a number", "ann:NaN bob:2 cid:no", "reject ann invalid, ignored invalid, award1 bob, wait1 2s"},

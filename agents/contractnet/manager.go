@@ -181,7 +181,7 @@ func (g *manager) handle(ctx context.Context, m Message, payload schemas.Message
 	}
 	d := g.referee(m).decide(before, e)
 	for _, s := range d.send {
-		if err := m.Send(s.to, s.payload, s.options(m.Delivery().Key)...); err != nil {
+		if err := m.Send(s.to, s.payload, s.options(m.Delivery())...); err != nil {
 			return err
 		}
 	}
@@ -208,8 +208,11 @@ func (g *manager) event(ctx context.Context, codec *schemas.Codec, env *streamin
 	return e, nil
 }
 
-func (s sent) options(key string) []agents.Option {
-	opts := []agents.Option{agents.Key(key), agents.Kind(s.kind()), lasting}
+func (s sent) options(d *streaming.Delivery) []agents.Option {
+	opts := []agents.Option{agents.Key(d.Key), lasting}
+	if s.request {
+		opts = append(opts, agents.Kind(streaming.KindRequest), answerHere(d.Claim))
+	}
 	if s.optional {
 		opts = append(opts, optional)
 	}
@@ -223,8 +226,14 @@ func (s sent) options(key string) []agents.Option {
 // that of what began it.
 func lasting(o *streaming.Outgoing) { o.Lasting = true }
 
+// answerHere: to the partition that has the negotiation's state, whichever one the
+// client of who answers would choose by the key.
+func answerHere(c streaming.Claim) agents.Option {
+	return func(o *streaming.Outgoing) { o.Envelope.ReplyTo = fmt.Sprintf("%s/%d", c.Topic, c.Partition) }
+}
+
 // optional: what has no inbox gets nothing.
-func optional(*streaming.Outgoing) {}
+func optional(o *streaming.Outgoing) { o.Optional = true }
 
 // negotiations counts.
 type negotiations interface {

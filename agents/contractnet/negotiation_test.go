@@ -108,11 +108,15 @@ func (w *world) bidder(name string, bid bidFunc, work workFunc, opts ...contract
 }
 
 func costs(cost float64) bidFunc {
-	return func(context.Context, *contractnet.Call[site]) (contractnet.Offer, error) { return contractnet.Cost(cost), nil }
+	return func(context.Context, *contractnet.Call[site]) (contractnet.Offer, error) {
+		return contractnet.Cost(cost), nil
+	}
 }
 
 func refuses(reason string) bidFunc {
-	return func(context.Context, *contractnet.Call[site]) (contractnet.Offer, error) { return contractnet.Refuse(reason), nil }
+	return func(context.Context, *contractnet.Call[site]) (contractnet.Offer, error) {
+		return contractnet.Refuse(reason), nil
+	}
 }
 
 func works(name string) workFunc {
