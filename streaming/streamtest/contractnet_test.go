@@ -40,14 +40,15 @@ type market struct {
 var bidders = []string{"ann", "bob", "cid"}
 
 const (
-	bidsFor = 4 * time.Second
-	workFor = 4 * time.Second
+	bidsFor = 2 * time.Second
+	workFor = 2 * time.Second
 )
 
 func (k *market) agent(c *streamtest.Cluster, name string) (*agents.Platform, *agents.Agent, error) {
 	p, err := agents.Connect(context.Background(), agents.PlatformConfig{Brokers: c.Brokers, Schemas: c.Schemas, Dialer: c.Dialer})
 	return p, agents.New(name, agents.Config{
-		ExactlyOnce: k.exactlyOnce, Retry: retry.Policy{Tiers: []time.Duration{time.Second, 3 * time.Second}, Attempts: 3},
+		ExactlyOnce: k.exactlyOnce, Retry: retry.Policy{Tiers: []time.Duration{500 * time.Millisecond, 3 * time.Second}, Attempts: 3},
+		DrainTimeout: 3 * time.Second, // above what a handler takes: it does not run again because of a rebalance
 	}), err
 }
 
