@@ -49,7 +49,7 @@ func Example() {
 	over := make(chan struct{})
 	visits := contractnet.Manage(office, "visit", contractnet.Config{}, func(_ context.Context, c *contractnet.Concluded[site, visit]) error {
 		for _, b := range c.Bids {
-			fmt.Printf("%s %v: %s %s\n", b.Agent, b.Cost, b.Award, b.Failure)
+			fmt.Printf("%s %v: %s %q\n", b.Agent, b.Cost, b.Award, b.Failure)
 		}
 		fmt.Println(c.Task.Place, "is visited by", c.Result.By, c.Err)
 		close(over)
@@ -89,7 +89,7 @@ func Example() {
 		}
 	}
 	// Output:
-	// north 100: failed the road is closed
-	// south 400: done
+	// north 100: failed "the road is closed"
+	// south 400: done ""
 	// Palu is visited by south <nil>
 }

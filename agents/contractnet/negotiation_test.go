@@ -222,12 +222,12 @@ func TestTheBestBidGetsTheTask(t *testing.T) {
 
 func TestTheNextBidGetsTheTask(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, contractnet.Config{Bids: 300 * time.Millisecond, Work: 400 * time.Millisecond}, "a", "b", "c", "d", "nobody")
+	w := newWorld(t, contractnet.Config{Bids: 3 * time.Second, Work: 2 * time.Second}, "a", "b", "c", "d", "nobody")
 	late := make(chan string, 10)
 	w.bidder("a", costs(1), fails(&contractnet.FailedError{Reason: "no petrol"}))
 	w.bidder("b", costs(2), fails(agents.Permanent(errors.New("no road"))))
 	w.bidder("c", costs(3), func(context.Context, *contractnet.Job[site]) (visit, error) {
-		<-time.After(time.Second) // whatever its context says
+		<-time.After(3 * time.Second) // whatever its context says
 		return visit{By: "c"}, nil
 	}, contractnet.OnReject(func(_ context.Context, r *contractnet.Rejected) error {
 		late <- r.Reason
@@ -251,7 +251,7 @@ func TestTheNextBidGetsTheTask(t *testing.T) {
 
 func TestNobodyDoesIt(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, contractnet.Config{Bids: 300 * time.Millisecond, Work: 200 * time.Millisecond}, "a", "b", "c")
+	w := newWorld(t, contractnet.Config{Work: 200 * time.Millisecond}, "a", "b", "c")
 	bids := costs(1)
 	w.bidder("a", func(ctx context.Context, c *contractnet.Call[site]) (contractnet.Offer, error) { return bids(ctx, c) },
 		func(ctx context.Context, _ *contractnet.Job[site]) (visit, error) {
@@ -277,7 +277,7 @@ func TestNobodyDoesIt(t *testing.T) {
 // TestBadMessages: bids and results that another client sends.
 func TestBadMessages(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, contractnet.Config{Bids: 400 * time.Millisecond, Work: 2 * time.Second, Remember: 2 * time.Second}, "hand", "cold", "slow")
+	w := newWorld(t, contractnet.Config{Bids: 4 * time.Second, Work: 10 * time.Second, Remember: time.Second}, "hand", "cold", "slow")
 	rejections, awards := make(chan contractnet.Rejection, 10), make(chan contractnet.Award, 10)
 	calls := make(chan struct{}, 10)
 	for _, name := range []string{"hand", "cold", "slow"} { // agents of somebody else
