@@ -31,8 +31,8 @@ type CostError struct{ Cost float64 }
 
 func (e *CostError) Error() string { return fmt.Sprintf("the cost %v is not a finite number", e.Cost) }
 
-// FailedError, returned by a work function, says that the task has failed for good:
-// the next bidder gets it. Other errors are those of any handler: they are retried, and
+// FailedError says that a task has failed for good, if a work function returns it: the
+// next bidder gets it. Other errors are those of any handler: they are retried, and
 // the manager learns of the dead letter.
 type FailedError struct{ Reason string } // for people
 

@@ -489,8 +489,7 @@ func TestTheConclusionIsAMessageOfItsOwn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, contractnet.Config{}, "x")
 	a := agents.New("caller", agents.Config{Retry: retry.Policy{Tiers: []time.Duration{10 * time.Millisecond}, Attempts: 3}})
-	var mgr *contractnet.Manager[site, visit]
-	mgr = contractnet.Manage(a, "visit", contractnet.Config{}, func(_ context.Context, c *contractnet.Concluded[site, visit]) error {
+	mgr := contractnet.Manage(a, "visit", contractnet.Config{}, func(_ context.Context, c *contractnet.Concluded[site, visit]) error {
 		if c.Attempt < 3 {
 			return errors.New("not yet")
 		}
