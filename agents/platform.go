@@ -107,7 +107,7 @@ func (p *Platform) Worker(a *Agent) (*worker.Worker, error) {
 // WorkerConfig is what Worker starts an agent's instance with, or all that is
 // wrong with it: for a simulation, which starts it itself.
 func (p *Platform) WorkerConfig(a *Agent) (worker.Config, error) {
-	*a.link = link{agent: a.name, codec: p.codec, namespace: p.cfg.Namespace, outputs: &a.outputs, exactlyOnce: a.cfg.ExactlyOnce, dropped: func(DroppedReply) {}}
+	*a.link = link{agent: a.name, codec: p.codec, namespace: p.cfg.Namespace, outputs: &a.outputs, platform: p, exactlyOnce: a.cfg.ExactlyOnce, dropped: func(DroppedReply) {}}
 	if p.cfg.Metrics != nil {
 		replies := p.cfg.Metrics.Replies(a.name)
 		a.link.dropped = func(why DroppedReply) { replies.Dropped(string(why)) }
