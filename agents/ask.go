@@ -166,8 +166,7 @@ func attributes(env *streaming.Envelope) map[string]string {
 	return all
 }
 
-// unattributed reads what attributes has written. What an envelope must have is
-// filled in where it was missing.
+// unattributed reads what attributes has written.
 func unattributed(all map[string]string) (streaming.Envelope, error) {
 	rec := streaming.Record{Value: []byte{0}}
 	for _, key := range []string{schemas.HeaderID, schemas.HeaderSource} {
@@ -178,5 +177,8 @@ func unattributed(all map[string]string) (streaming.Envelope, error) {
 	for key, value := range all {
 		rec.Headers = append(rec.Headers, streaming.Header{Key: key, Value: []byte(value)})
 	}
-	return schemas.DecodeEnvelope(&rec)
+	env, err := schemas.DecodeEnvelope(&rec)
+	// What stands in for what is missing, as a conversation for an ID, is left out again.
+	env.ID, env.Source, env.CorrelationID = all[schemas.HeaderID], all[schemas.HeaderSource], all[schemas.HeaderCorrelation]
+	return env, err
 }

@@ -137,8 +137,9 @@ func TestOnlyTheAgentItselfAsks(t *testing.T) {
 // A conversation's deadline is that of its first request, at each of its agents.
 func TestAnAskEndsWithItsMessage(t *testing.T) {
 	a := newAsking(t)
-	deadlines := make(chan time.Time, 1)
+	deadlines, conversations := make(chan time.Time, 1), make(chan string, 1)
 	a.answerer(t, "tell", func(ctx context.Context, m *agents.Message[schemas.AgentControl]) error {
+		conversations <- m.Envelope.CorrelationID
 		at, _ := ctx.Deadline()
 		deadlines <- at
 		return m.Reply(&schemas.Ack{})
@@ -146,12 +147,15 @@ func TestAnAskEndsWithItsMessage(t *testing.T) {
 	a.front(t, 1, time.Minute)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if _, err := agents.Request[schemas.Ack](ctx, a.r, "front", schemas.AgentControl{By: "tell"}); err != nil {
+	if _, err := agents.Request[schemas.Ack](ctx, a.r, "front", schemas.AgentControl{By: "tell"}, agents.ID("root")); err != nil {
 		t.Fatal(err)
 	}
 	want, _ := ctx.Deadline()
 	if got := <-deadlines; got.Sub(want).Abs() > time.Millisecond {
 		t.Errorf("the deadline is %s, want %s", got, want)
+	}
+	if got := <-conversations; got != "root" {
+		t.Errorf("the conversation is %s", got)
 	}
 }
 

@@ -65,7 +65,6 @@ func (k *asking) open(ctx context.Context, m *Message[schemas.Ask]) error {
 	if err != nil {
 		return Permanent(err)
 	}
-	wanted.ID, wanted.Source = "", ""
 	wanted.ReplyTo = fmt.Sprintf("%s/%d", d.Claim.Topic, d.Claim.Partition)
 	wanted.Expiry = ask.Deadline
 	for i, agent := range ask.Agents {

@@ -96,6 +96,9 @@ func asker(a *agents.Agent) {
 		return m.Publish("results", &schemas.ErrorReply{Reason: m.ID(), Message: strings.Join(said, " | ")}, agents.Key(m.Key))
 	})
 	agents.On(a, func(ctx context.Context, m *agents.Message[schemas.ErrorReply]) error {
+		if m.Envelope.Kind == streaming.KindError {
+			return nil // of a request whose time was over
+		}
 		return q.AskAll(ctx, m, []string{"one", "two"}, 2, schemas.ErrorReply{Reason: "q", Message: m.Payload.Message}, m.Payload,
 			agents.Expires(time.Now().Add(25*time.Second)))
 	})
