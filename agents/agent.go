@@ -61,11 +61,14 @@ type Agent struct {
 	consumes map[string]json.RawMessage // the schema of each handler, by message type
 	upcasts  map[string]upcaster        // by the message type that they convert
 	outputs  declared
+
+	maintains []func(streaming.Namespace) string // topics
 }
 
 // link is what handlers need of the platform; it is set when the agent runs.
 type link struct {
 	agent     string
+	platform  *Platform
 	codec     *schemas.Codec
 	namespace streaming.Namespace
 	outputs   *declared // of the agent

@@ -107,7 +107,7 @@ func (p *Platform) Worker(a *Agent) (*worker.Worker, error) {
 // WorkerConfig is what Worker starts an agent's instance with, or all that is
 // wrong with it: for a simulation, which starts it itself.
 func (p *Platform) WorkerConfig(a *Agent) (worker.Config, error) {
-	*a.link = link{agent: a.name, codec: p.codec, namespace: p.cfg.Namespace, outputs: &a.outputs, exactlyOnce: a.cfg.ExactlyOnce, dropped: func(DroppedReply) {}}
+	*a.link = link{agent: a.name, platform: p, codec: p.codec, namespace: p.cfg.Namespace, outputs: &a.outputs, exactlyOnce: a.cfg.ExactlyOnce, dropped: func(DroppedReply) {}}
 	if p.cfg.Metrics != nil {
 		replies := p.cfg.Metrics.Replies(a.name)
 		a.link.dropped = func(why DroppedReply) { replies.Dropped(string(why)) }
@@ -153,6 +153,9 @@ func (p *Platform) workerConfig(a *Agent) worker.Config {
 		StepBytes: a.cfg.StepBytes, MessageStepBytes: a.cfg.MessageStepBytes,
 		Partitions: p.cfg.Partitions, Replication: p.cfg.Replication, CheckTopicsOnly: p.cfg.CheckTopicsOnly,
 		Trace: telemetry.Propagate, Logger: p.cfg.Logger,
+	}
+	for _, topic := range a.maintains {
+		cfg.Maintained = append(cfg.Maintained, p.maintained(topic(p.cfg.Namespace)))
 	}
 	if p.cfg.Metrics != nil {
 		metrics := p.cfg.Metrics.Agent(a.name)

@@ -7,4 +7,7 @@ const (
 	TypeErrorReply = "agent.error"
 	TypeAsk        = "agent.ask"
 	TypeAskOver    = "agent.ask.over"
+
+	TypeBoardProposal = "board.propose"
+	TypeBoardAnswer   = "board.answer"
 )

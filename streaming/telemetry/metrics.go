@@ -60,6 +60,7 @@ type Metrics struct {
 	window, windowLimit             *prometheus.GaugeVec
 	outbox                          outboxMetrics
 	repliesDropped                  *prometheus.CounterVec
+	boards                          boardMetrics
 
 	mu     sync.Mutex
 	agents map[string]*Agent
@@ -121,13 +122,14 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 		outbox:   newOutboxMetrics(),
 
 		repliesDropped: newRepliesDropped(),
+		boards:         newBoardMetrics(),
 		agents:         map[string]*Agent{},
 	}
 	var errs []error
 	for _, c := range append([]prometheus.Collector{
 		m.consumed, m.sent, m.process, m.endToEnd, m.lateness, m.redelivered, m.duplicate,
 		m.skipped, m.retries, m.dead, m.inFlight, m.inFlightBytes, m.lag, m.answered, m.notKept, m.window, m.windowLimit, m.outbox.sent, m.outbox.parked, m.outbox.oldest, m.repliesDropped,
-	}, m.pressure.collectors()...) {
+	}, append(m.pressure.collectors(), m.boards.collectors()...)...) {
 		errs = append(errs, reg.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -43,6 +43,9 @@ var contract = map[string][]string{
 	"parley_control_skipped_total":             {"agent"},
 	"parley_limited_seconds_total":             {"agent", "limit"},
 	"parley_replies_dropped_total":             {"agent", "why"},
+	"parley_board_proposals_total":             {"board"},
+	"parley_board_conflicts_total":             {"board"},
+	"parley_board_bad_total":                   {"board", "what"},
 }
 
 func newMetrics(t *testing.T) (*Metrics, *prometheus.Registry) {
@@ -106,6 +109,7 @@ func TestSeriesExistAtStart(t *testing.T) {
 	a.Sent("parley.inbox.dispatch", 0)
 	m.Outbox("shop")
 	m.Replies("a").Dropped("late")
+	m.Board("prices")
 	a.Instance()
 
 	families, err := reg.Gather()
