@@ -60,6 +60,7 @@ type Metrics struct {
 	window, windowLimit             *prometheus.GaugeVec
 	outbox                          outboxMetrics
 	repliesDropped                  *prometheus.CounterVec
+	budgets                         *prometheus.CounterVec
 
 	mu     sync.Mutex
 	agents map[string]*Agent
@@ -121,12 +122,13 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 		outbox:   newOutboxMetrics(),
 
 		repliesDropped: newRepliesDropped(),
+		budgets:        newBudgets(),
 		agents:         map[string]*Agent{},
 	}
 	var errs []error
 	for _, c := range append([]prometheus.Collector{
 		m.consumed, m.sent, m.process, m.endToEnd, m.lateness, m.redelivered, m.duplicate,
-		m.skipped, m.retries, m.dead, m.inFlight, m.inFlightBytes, m.lag, m.answered, m.notKept, m.window, m.windowLimit, m.outbox.sent, m.outbox.parked, m.outbox.oldest, m.repliesDropped,
+		m.skipped, m.retries, m.dead, m.inFlight, m.inFlightBytes, m.lag, m.answered, m.notKept, m.window, m.windowLimit, m.outbox.sent, m.outbox.parked, m.outbox.oldest, m.repliesDropped, m.budgets,
 	}, m.pressure.collectors()...) {
 		errs = append(errs, reg.Register(c))
 	}
@@ -253,6 +255,9 @@ func (a *Agent) Input(topic string) *Input {
 		streaming.ReasonHandler, streaming.ReasonPanic, streaming.ReasonTimeout, streaming.ReasonPermanent,
 	} {
 		i.failed[r] = m.process.WithLabelValues(a.name, topic, string(r))
+	}
+	for _, unit := range knownUnits {
+		m.budgets.WithLabelValues(a.name, unit)
 	}
 	a.inputs[topic] = i
 	return i

@@ -43,6 +43,7 @@ var contract = map[string][]string{
 	"parley_control_skipped_total":             {"agent"},
 	"parley_limited_seconds_total":             {"agent", "limit"},
 	"parley_replies_dropped_total":             {"agent", "why"},
+	"parley_budget_exhausted_total":            {"agent", "unit"},
 }
 
 func newMetrics(t *testing.T) (*Metrics, *prometheus.Registry) {
