@@ -51,6 +51,7 @@ type Agent struct {
 	name     string
 	cfg      Config
 	handlers map[string]streaming.Handler
+	filters  map[string]*schemas.Filter // by message type
 	states   map[string]bool
 
 	questions map[string]question
@@ -76,7 +77,7 @@ type link struct {
 func New(name string, cfg Config) *Agent {
 	return &Agent{
 		name: name, cfg: cfg, link: &link{}, outputs: declared{agent: name},
-		handlers: make(map[string]streaming.Handler), consumes: make(map[string]json.RawMessage), upcasts: make(map[string]upcaster),
+		handlers: make(map[string]streaming.Handler), filters: make(map[string]*schemas.Filter), consumes: make(map[string]json.RawMessage), upcasts: make(map[string]upcaster),
 	}
 }
 
@@ -94,8 +95,24 @@ func (a *Agent) Types() []string {
 
 // On registers the handler of one message type: the one that T's schema names
 // in its property parley.type.
-func On[T schemas.Message](a *Agent, handle func(ctx context.Context, m *Message[T]) error) {
-	register[T](a, erased[T]{link: a.link, handle: handle})
+func On[T schemas.Message](a *Agent, handle func(ctx context.Context, m *Message[T]) error, opts ...HandlerOption) {
+	messageType, ok := register[T](a, erased[T]{link: a.link, handle: handle})
+	if !ok {
+		return
+	}
+	var o handlerOptions
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if o.where != nil {
+		var zero T
+		f, err := schemas.NewFilter(zero, *o.where)
+		if err != nil {
+			a.errs = append(a.errs, err)
+			return
+		}
+		a.filters[messageType] = f
+	}
 }
 
 // register adds the handler of T's message type.

@@ -29,6 +29,7 @@ type Config struct {
 	StateTopic      string // empty: the agent keeps no state
 
 	Handlers       map[string]streaming.Handler // by message type
+	Filters        map[string]*schemas.Filter   // by message type; what does not match is skipped
 	Policy         retry.Policy
 	Parallel       int           // handlers running at once in this lane
 	HandlerTimeout time.Duration // 0: none

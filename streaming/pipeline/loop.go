@@ -170,6 +170,11 @@ func (l *Lane) decide() {
 // start hands a message to its handler.
 func (l *Lane) start(d lane.Decision, m *message, now time.Time) {
 	c := d.Copy
+	if f := l.unjudged(c, m); f != nil {
+		l.running++
+		go l.judge(f, c, m)
+		return
+	}
 	if m.bad == nil && m.env.Ack == streaming.AckDelivered && c.Moves == 0 && c.Attempts == 0 && !m.acked {
 		l.running++
 		go l.acknowledge(c, m, now)

@@ -22,6 +22,7 @@ type Config struct {
 	Namespace streaming.Namespace // default: parley
 	Streams   []string            // streams subscribed to, beside the inbox
 	Handlers  map[string]streaming.Handler
+	Filters   map[string]*schemas.Filter // by message type: what does not match is skipped, on the inbox, too
 
 	// Contract is published in the topic of agents at the start, under the group's
 	// key, if it differs from what stands there. Default: none.
