@@ -10,12 +10,14 @@ import (
 	"github.com/seed-c9b6dc07/parley/streaming"
 	"github.com/seed-c9b6dc07/parley/streaming/kafka"
 	"github.com/seed-c9b6dc07/parley/streaming/retry"
+	"github.com/seed-c9b6dc07/parley/streaming/worker"
 )
 
 // Config says how an agent works. The zero value works.
 type Config struct {
 	Streams          []string      // streams subscribed to; its inbox an agent always has
 	Group            string        // consumer group; default: the agent's name
+	From             worker.From   // where a new group begins to read its streams: worker.FromStart, the default, or worker.FromEnd
 	Retry            retry.Policy  // default: tiers 1s, 10s, 1m, 10m; 5 attempts
 	Hold             bool          // a dead letter holds its key until it is redriven or discarded; default: the key goes on
 	Unordered        bool          // messages of one key may overtake each other; default: in order

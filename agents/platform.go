@@ -144,7 +144,7 @@ func (p *Platform) replication() int16 {
 
 func (p *Platform) workerConfig(a *Agent) worker.Config {
 	cfg := worker.Config{
-		Agent: a.name, Group: a.cfg.Group, Namespace: p.cfg.Namespace, Streams: a.cfg.Streams, Handlers: a.withAnswers(), Filters: a.filters,
+		Agent: a.name, Group: a.cfg.Group, Namespace: p.cfg.Namespace, Streams: a.cfg.Streams, From: a.cfg.From, Handlers: a.withAnswers(), Filters: a.filters,
 		Kafka: p.kafka, Codec: p.codec, ExactlyOnce: a.cfg.ExactlyOnce, Instance: a.cfg.Instance,
 		Retry: a.cfg.Retry, Parallel: a.cfg.Parallel, Limits: a.cfg.Limits, MaxBytes: a.cfg.MaxBytes, HandlerTimeout: a.cfg.HandlerTimeout,
 		DrainTimeout: a.cfg.DrainTimeout, GroupProtocol: a.cfg.GroupProtocol, SessionTimeout: a.cfg.SessionTimeout, LedgerWindow: a.cfg.LedgerWindow, LedgerSize: a.cfg.LedgerSize, AnswerBytes: a.cfg.AnswerBytes,

@@ -138,7 +138,7 @@ type counting struct {
 // record that has two, or none, is a problem.
 func (c *counting) record(rec streaming.Record) {
 	c.report.Appended[rec.Topic]++
-	if rec.Offset >= c.below {
+	if rec.Offset >= c.below || rec.Offset < c.group.Begins[streaming.TopicPartition{Topic: rec.Topic, Partition: rec.Partition}] {
 		return
 	}
 	c.report.Accepted++

@@ -21,6 +21,7 @@ type Config struct {
 	Group     string              // default: the agent's name
 	Namespace streaming.Namespace // default: parley
 	Streams   []string            // streams subscribed to, beside the inbox
+	From      From                // where a new group begins to read its streams; default: FromStart
 	Handlers  map[string]streaming.Handler
 	Filters   map[string]*schemas.Filter // by message type: what does not match is skipped, on the inbox, too
 
@@ -237,7 +238,7 @@ func (c Config) Validate() error {
 	if c.AnswerBytes > pipeline.MaxAnswerBytes {
 		errs = append(errs, fmt.Errorf("an answer of %d bytes cannot be kept: at most %d", c.AnswerBytes, pipeline.MaxAnswerBytes))
 	}
-	errs = append(errs, c.Kafka.Validate(), c.Limits.Validate(), c.Retry.Validate())
+	errs = append(errs, c.From.validate(), c.Kafka.Validate(), c.Limits.Validate(), c.Retry.Validate())
 	return errors.Join(errs...)
 }
 

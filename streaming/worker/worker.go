@@ -90,6 +90,12 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 		return err
 	}
+	if err := w.fixEnds(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
 
 	if w.cfg.ExactlyOnce {
 		if w.transactions, err = newTransactions(w); err != nil {
