@@ -32,6 +32,8 @@ type Config struct {
 	MessageStepBytes int           // limit of all step results of one message; default 1 MiB
 	StateBytes       int           // limit of a key's state; default 256 KiB
 	ExactlyOnce      bool          // Kafka transactions, see worker.Config; default: at least once
+	Lease            time.Duration // for how long an instance is in the directory unless it renews that; default 15 s; negative: it is not in it
+	Version          string        // of the build, for the directory; default: what the binary says of itself
 	Instance         string        // with ExactlyOnce: this process slot's stable name; default random
 
 	// GroupProtocol is Kafka's group.protocol: classic, the default, or consumer
@@ -73,6 +75,7 @@ type link struct {
 	namespace streaming.Namespace
 	outputs   *declared // of the agent
 	dropped   func(DroppedReply)
+	directory *DirectoryView
 }
 
 // New returns an agent without handlers. Names are [a-z0-9-]+.

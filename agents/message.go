@@ -172,6 +172,8 @@ type outbox struct {
 	link  *link
 	cause *streaming.Delivery
 	asker *streaming.Envelope // of the message that is gone on with; nil: the one delivered
+
+	picked int // agents, from the directory
 }
 
 // stage adds a message, unless the agent declares what it sends, and not this: then
@@ -180,6 +182,11 @@ func (b *outbox) stage(place Destination, to outgoing, payload schemas.Message, 
 	if err := b.link.outputs.check(place, payload); err != nil {
 		return err
 	}
+	return b.stageAny(to, payload, opts)
+}
+
+// stageAny adds a message, wherever it goes.
+func (b *outbox) stageAny(to outgoing, payload schemas.Message, opts []Option) error {
 	messageType, value, err := encode(b.ctx, b.link.codec, payload)
 	if err != nil {
 		return err

@@ -133,6 +133,7 @@ type Lane struct {
 type Positions struct {
 	Commit  []int64 // per log, the input topic first: may be committed
 	Pending int     // input records that are not settled
+	Running int     // handlers
 	Idle    bool    // nothing is waiting, running or unacknowledged
 }
 

@@ -283,6 +283,7 @@ func (l *Lane) publish() {
 	p := Positions{
 		Commit:  commit,
 		Pending: l.machine.Unsettled(lane.Input) + len(l.answering),
+		Running: l.running,
 		Idle:    l.machine.Live() == 0 && l.running == 0 && len(l.answering) == 0 && l.appends == 0 && len(l.staged) == 0,
 	}
 	crowded := l.isCrowded() || l.isOverfull()

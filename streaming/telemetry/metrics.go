@@ -60,7 +60,8 @@ type Metrics struct {
 	window, windowLimit             *prometheus.GaugeVec
 	outbox                          outboxMetrics
 	repliesDropped                  *prometheus.CounterVec
-	budgets                         *prometheus.CounterVec
+	budgets, requestsFailed         *prometheus.CounterVec
+	directorySkipped                prometheus.Counter
 
 	mu     sync.Mutex
 	agents map[string]*Agent
@@ -123,12 +124,14 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 
 		repliesDropped: newRepliesDropped(),
 		budgets:        newBudgets(),
-		agents:         map[string]*Agent{},
+
+		requestsFailed: newRequestsFailed(), directorySkipped: newDirectorySkipped(),
+		agents: map[string]*Agent{},
 	}
 	var errs []error
 	for _, c := range append([]prometheus.Collector{
 		m.consumed, m.sent, m.process, m.endToEnd, m.lateness, m.redelivered, m.duplicate,
-		m.skipped, m.retries, m.dead, m.inFlight, m.inFlightBytes, m.lag, m.answered, m.notKept, m.window, m.windowLimit, m.outbox.sent, m.outbox.parked, m.outbox.oldest, m.repliesDropped, m.budgets,
+		m.skipped, m.retries, m.dead, m.inFlight, m.inFlightBytes, m.lag, m.answered, m.notKept, m.window, m.windowLimit, m.outbox.sent, m.outbox.parked, m.outbox.oldest, m.repliesDropped, m.budgets, m.requestsFailed, m.directorySkipped,
 	}, m.pressure.collectors()...) {
 		errs = append(errs, reg.Register(c))
 	}

@@ -44,6 +44,8 @@ var contract = map[string][]string{
 	"parley_limited_seconds_total":             {"agent", "limit"},
 	"parley_replies_dropped_total":             {"agent", "why"},
 	"parley_budget_exhausted_total":            {"agent", "unit"},
+	"parley_requests_failed_total":             {"agent", "why"},
+	"parley_directory_skipped_total":           nil,
 }
 
 func newMetrics(t *testing.T) (*Metrics, *prometheus.Registry) {

@@ -29,6 +29,15 @@ type Config struct {
 	// key, if it differs from what stands there. Default: none.
 	Contract *schemas.AgentContract
 
+	// Lease is for how long this instance says that it is there, in the topic of agents;
+	// it says so three times as often. Default: DefaultLease; negative: it does not.
+	Lease   time.Duration
+	Version string // of the build, as the directory shows it; default: none
+
+	// Agents is told each record of the topic of agents, in order: no handler is started
+	// before it has had what stood there. It must not block. Default: nobody.
+	Agents func(rec *streaming.Record)
+
 	Kafka kafka.Config
 	Codec *schemas.Codec // required
 
@@ -137,6 +146,7 @@ func (c Config) withDefaults() Config {
 	c.GroupProtocol = or(c.GroupProtocol, kafka.ProtocolClassic)
 	c.RebalanceTimeout = or(c.RebalanceTimeout, time.Minute)
 	c.Partitions = or(c.Partitions, 6)
+	c.Lease = or(c.Lease, DefaultLease)
 	c.Replication = or(c.Replication, -1)
 	if c.Observe == nil {
 		c.Observe = func(string) pipeline.Observer { return pipeline.Unobserved{} }
