@@ -75,7 +75,7 @@ func TestDirectory(t *testing.T) {
 	s.await(t, "two handlers run", func() bool {
 		var err error
 		known, _, err = d.Show(t.Context(), "one")
-		return err == nil && len(known.Instances) == 1 && known.Instances[0].Running == 2
+		return err == nil && len(known.Instances) == 1 && known.Instances[0].Running == 2 && len(known.Instances[0].Owned) == 2
 	})
 	i := known.Instances[0]
 	if !known.Live || i.Instance != "one-0" || i.Group != "one" || i.Version != "v1.2.3" || i.Unsettled != 2 || i.Undeclared ||

@@ -30,7 +30,7 @@ func (m *simulator) outputs(l *log) map[msgID]*output {
 		}
 		for i := range records {
 			env, _ := schemas.DecodeEnvelope(&records[i])
-			if env.Type == schemas.TypeAgentContract || env.Type == schemas.TypeAgentInstance {
+			if env.Type == schemas.TypeAgentContract || schemas.IsInstanceKey(records[i].Key) {
 				continue // of a worker, not of a handler
 			}
 			id := named(&records[i])

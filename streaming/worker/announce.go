@@ -35,6 +35,12 @@ func (w *Worker) announce(ctx context.Context, a *announcing) {
 	}
 	every := time.NewTicker(w.cfg.Lease / 3)
 	defer every.Stop()
+	select { // who has no partition stands by
+	case <-ctx.Done():
+		return
+	case <-w.ready:
+	case <-every.C:
+	}
 	for {
 		if !a.sending.Load() {
 			a.renew(ctx)
@@ -71,14 +77,22 @@ func (a *announcing) renew(ctx context.Context) {
 	})
 }
 
-// leave takes the announcement back.
+// leave takes the announcement back. Without a broker the client would try for ever.
 func (a *announcing) leave() {
 	if !a.told.Load() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), farewell)
-	defer cancel()
-	if _, err := a.w.log.AppendSync(ctx, a.w.instanceRecord(nil)); err != nil {
+	ended := make(chan error, 1)
+	a.w.log.Append(a.w.instanceRecord(nil), func(_ int64, err error) { ended <- err })
+	bound := time.NewTimer(farewell)
+	defer bound.Stop()
+	var err error
+	select {
+	case err = <-ended:
+	case <-bound.C:
+		err = context.DeadlineExceeded
+	}
+	if err != nil {
 		a.w.cfg.Logger.Debug("the agent's end is not announced; its lease runs out", "agent", a.w.cfg.Agent, "group", a.w.cfg.Group, "error", err)
 	}
 }
