@@ -203,6 +203,9 @@ func (b *outbox) stageAny(to outgoing, payload schemas.Message, opts []Option) e
 		b.cause.Outbox.Unstage()
 		return err
 	}
+	if e := b.asker; e != nil { // whoever has answered may have sent no budget
+		out.Envelope.Budget = streaming.LowerBudget(e.Budget, out.Envelope.Budget)
+	}
 	if b.cause.Fits == nil {
 		return nil
 	}

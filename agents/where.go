@@ -18,7 +18,7 @@ type handlerOptions struct {
 // with a text, is refused when the agent is set up. Other messages are skipped and
 // counted (parley_skipped_total), before the handler and before any ack: on a stream as
 // a type that is not handled is, and on the inbox just so, never as a dead letter; a
-// request that is skipped has no answer. Where the expression cannot be evaluated for
+// request that is skipped has no answer. Replies and error replies are not filtered. Where the expression cannot be evaluated for
 // a message, such as a comparison with null, that is a dead letter, permanent, with
 // a *schemas.FilterError: ask has(payload.field) first. A message that has been
 // tried is not asked again.

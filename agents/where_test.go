@@ -72,6 +72,7 @@ func TestWhatDoesNotMatchIsSkipped(t *testing.T) {
 		s.sender.ToAgent("picky", &schemas.AgentControl{}, k), // no handler
 		s.sender.ToStream("talk", &schemas.AgentControl{}, k),
 	)
+	send(s.sender.ToAgent("picky", &schemas.ErrorReply{Reason: "no", Message: "answer"}, k, agents.Kind(streaming.KindReply)))
 	recs, err := s.sender.Records(t.Context(), s.sender.ToAgent("picky", &schemas.ErrorReply{Reason: "no"}, k))
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +83,7 @@ func TestWhatDoesNotMatchIsSkipped(t *testing.T) {
 	}
 	send(s.sender.ToAgent("picky", &schemas.ErrorReply{Reason: "yes", Message: "last"}, k))
 	<-done
-	if all := strings.Join(got, " "); strings.Count(all, "b") != 2 || strings.Count(all, "d") != 2 || len(got) != 5 {
+	if all := strings.Join(got, " "); strings.Count(all, "b") != 2 || strings.Count(all, "d") != 2 || len(got) != 6 {
 		t.Errorf("handled %s", all)
 	}
 	reasons := make(map[streaming.Reason]int)
@@ -117,9 +118,9 @@ func TestWhatDoesNotMatchIsSkipped(t *testing.T) {
 	var report *audit.Report
 	s.await(t, "all is committed", func() bool {
 		report, err = auditor.Read(t.Context(), nil)
-		return err != nil || report.Accepted == 16
+		return err != nil || report.Accepted == 17
 	})
-	if err != nil || report.Conservation() != audit.Exact || report.Skipped != 7 || report.Done != 5 || report.Dead != 4 {
+	if err != nil || report.Conservation() != audit.Exact || report.Skipped != 7 || report.Done != 6 || report.Dead != 4 {
 		t.Errorf("%v, %+v: %s", err, report, report.Conservation())
 	}
 }

@@ -60,10 +60,14 @@ func (f *Filter) failed(err error) error {
 	return &FilterError{Type: MessageType(f.like.Schema()), Expression: f.expression, Err: err}
 }
 
-// Match says whether a message is for the reader. One whose value cannot be read
+// Match says whether a message is for the reader. An answer, which the reader has asked
+// for, always is. One whose value cannot be read
 // is: what is wrong with it is then said by who reads it. What cannot be evaluated is
 // a *FilterError; any other error is the registry's, or the end of ctx.
 func (f *Filter) Match(ctx context.Context, codec *Codec, env *streaming.Envelope, key string, value []byte) (bool, error) {
+	if env.Kind == streaming.KindReply || env.Kind == streaming.KindError {
+		return true, nil
+	}
 	payload, err := codec.readable(ctx, value, f.like)
 	if err != nil {
 		if _, unreadable := ErrorReason(err); unreadable {
