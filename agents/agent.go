@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
@@ -66,6 +67,7 @@ type Agent struct {
 	consumes map[string]json.RawMessage // the schema of each handler, by message type
 	upcasts  map[string]upcaster        // by the message type that they convert
 	outputs  declared
+	attached map[reflect.Type]any
 }
 
 // link is what handlers need of the platform; it is set when the agent runs.
@@ -76,6 +78,9 @@ type link struct {
 	outputs   *declared // of the agent
 	dropped   func(DroppedReply)
 	directory *DirectoryView
+
+	exactlyOnce bool
+	platform    *Platform
 }
 
 // New returns an agent without handlers. Names are [a-z0-9-]+.

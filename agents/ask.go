@@ -86,7 +86,7 @@ func (m *Answered[Rep, S]) Answer() (Rep, error) {
 
 // Ask stages a request to an agent, and saves a state until its answer comes. Of
 // the options Expires sets the deadline: DefaultRequestTimeout, if there is none, and
-// at most that of m. The request has m's key, if no option says otherwise.
+// at most that of m, unless Lasting is another. The request has m's key, if no option says otherwise.
 func (q *Question[Rep, S]) Ask(ctx context.Context, m Handled, agent string, req schemas.Message, state S, opts ...Option) error {
 	return q.AskAll(ctx, m, []string{agent}, 1, req, state, opts...)
 }
@@ -124,7 +124,7 @@ func (q *Question[Rep, S]) AskAll(ctx context.Context, m Handled, agents []strin
 	if deadline.IsZero() {
 		deadline = time.Now().Add(DefaultRequestTimeout)
 	}
-	if at := asker.Expiry; !at.IsZero() && at.Before(deadline) {
+	if at := asker.Expiry; !wanted.Lasting && !at.IsZero() && at.Before(deadline) {
 		deadline = at
 	}
 	ask := schemas.Ask{

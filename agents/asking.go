@@ -123,12 +123,12 @@ func (k *asking) over(ctx context.Context, m *Message[schemas.AskOver]) error {
 func (k *asking) answered(ctx context.Context, d *streaming.Delivery, payload schemas.Message) (ours bool, err error) {
 	env := d.Envelope
 	name := requestEntry(env.CausationID)
-	if env.Kind != streaming.KindReply && env.Kind != streaming.KindError || env.CausationID == "" || len(name) > streaming.MaxStateName {
+	if !isAnswer(env) || env.CausationID == "" || len(name) > streaming.MaxStateName {
 		return false, nil
 	}
 	found, ok, err := d.State.Get(name)
-	if err != nil || !ok {
-		return false, err
+	if err != nil || !ok || isPart(env) {
+		return ok, err // a question waits for the whole
 	}
 	number, id, _ := strings.Cut(string(found), " ")
 	i, err := strconv.Atoi(number)

@@ -146,7 +146,7 @@ func TestBudgetText(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ inherited, wish, want string }{
-		{"", "", ""}, {"", "t=1", "t=1"}, {"t=1", "", "t=1"}, {"t=2", "t=1", "t=1"}, {"t=1", "t=2", "t=1"}, {"t=1", "u=0", "t=1"}, {"t=1", "=", "t=1"},
+		{"", "", ""}, {"", "t=1", "t=1"}, {"", "=", ""}, {"t=1", "", "t=1"}, {"t=2", "t=1", "t=1"}, {"t=1", "t=2", "t=1"}, {"t=1", "u=0", "t=1"}, {"t=1", "=", "t=1"},
 	} {
 		if got := streaming.LowerBudget(c.inherited, c.wish); got != c.want {
 			t.Errorf("%+v: %q", c, got)

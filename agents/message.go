@@ -121,6 +121,10 @@ func Budget(unit string, amount float64) Option {
 
 const badBudget = "="
 
+// Lasting sends a message that does not inherit the deadline of what is handled: for
+// what an agent tells itself, and for what has to be undone however late it is.
+func Lasting() Option { return func(o *streaming.Outgoing) { o.Lasting = true } }
+
 // ID sets the message ID of what a Sender sends. What a handler sends has an ID
 // that is derived from the message it handles; there this option has no effect.
 func ID(id string) Option { return func(o *streaming.Outgoing) { o.Envelope.ID = id } }

@@ -114,7 +114,7 @@ func (p *Platform) WorkerConfig(a *Agent) (worker.Config, error) {
 		directory = NewDirectoryView(p.codec, nil)
 		directory.count(p)
 	}
-	*a.link = link{agent: a.name, codec: p.codec, namespace: p.cfg.Namespace, outputs: &a.outputs, dropped: func(DroppedReply) {}, directory: directory}
+	*a.link = link{agent: a.name, codec: p.codec, namespace: p.cfg.Namespace, outputs: &a.outputs, platform: p, exactlyOnce: a.cfg.ExactlyOnce, dropped: func(DroppedReply) {}, directory: directory}
 	if p.cfg.Metrics != nil {
 		replies := p.cfg.Metrics.Replies(a.name)
 		a.link.dropped = func(why DroppedReply) { replies.Dropped(string(why)) }

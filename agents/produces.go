@@ -28,8 +28,8 @@ func AsReply() Destination { return contract.Reply() }
 //
 // An agent that declares any output sends only what it declares: anything else
 // is refused with an *UndeclaredError when it is staged. One that declares none
-// may send anything, which a check of contracts tells. Acks, which the platform
-// sends, are not declared.
+// may send anything, which a check of contracts tells. Acks and what else the
+// platform sends (schemas.PlatformType) are not declared.
 func Produces[T schemas.Message](a *Agent, to ...Destination) {
 	messageType, schema, err := described[T]()
 	if err == nil && len(to) == 0 {
@@ -81,7 +81,7 @@ func (d *declared) check(to Destination, payload schemas.Message) error {
 		return nil
 	}
 	messageType := schemas.MessageType(payload.Schema())
-	if _, ok := d.routes[output{messageType, to}]; ok || messageType == "" {
+	if _, ok := d.routes[output{messageType, to}]; ok || messageType == "" || schemas.PlatformType(messageType) {
 		return nil
 	}
 	return &UndeclaredError{Agent: d.agent, Type: messageType, To: to, payload: strings.TrimLeft(fmt.Sprintf("%T", payload), "*")}

@@ -147,14 +147,14 @@ func (r *Requester) read(ctx context.Context) {
 	defer r.mu.Unlock()
 	r.failure = err
 	for _, q := range r.pending {
-		close(q.failed)
+		q.fail(err)
 	}
 }
 
 // take hands an answer to who waits for it.
 func (r *Requester) take(rec *streaming.Record) {
 	env, err := schemas.DecodeEnvelope(rec)
-	if err != nil || env.Kind != streaming.KindReply && env.Kind != streaming.KindError {
+	if err != nil || !isAnswer(&env) {
 		r.dropped(DroppedUnknown)
 		return
 	}
@@ -164,11 +164,7 @@ func (r *Requester) take(rec *streaming.Record) {
 	r.mu.Unlock()
 	switch {
 	case q != nil:
-		kept := rec.Clone()
-		select {
-		case q.answers <- answer{env, kept.Value}:
-			return
-		default: // its own answer is there already
+		if !q.give(answer{env, rec.Clone().Value, rec.Offset}) {
 			r.dropped(DroppedLate)
 		}
 	case late:
@@ -178,21 +174,9 @@ func (r *Requester) take(rec *streaming.Record) {
 	}
 }
 
-type answer struct {
-	env   streaming.Envelope
-	value []byte
-}
-
-// pendingRequest is one that is waited for.
-type pendingRequest struct {
-	id      string
-	answers chan answer
-	failed  chan struct{} // closed when no answer can come any more
-}
-
 // open enters a request before it is sent, so that no answer comes too early.
 func (r *Requester) open() (*pendingRequest, error) {
-	q := &pendingRequest{id: schemas.NewID(), answers: make(chan answer, 1), failed: make(chan struct{})}
+	q := newPendingRequest()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.failure != nil {
@@ -240,11 +224,8 @@ func failure(err error) string {
 
 func request[Rep, Req schemas.Message](ctx context.Context, r *Requester, agent string, req Req, opts []Option) (Rep, error) {
 	var reply Rep
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, DefaultRequestTimeout)
-		defer cancel()
-	}
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
 	got, err := r.ask(ctx, agent, req, opts)
 	if err != nil {
 		return reply, err
@@ -259,12 +240,35 @@ func request[Rep, Req schemas.Message](ctx context.Context, r *Requester, agent 
 	return reply, err
 }
 
+// withDeadline gives a context the default deadline if it has none.
+func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, DefaultRequestTimeout)
+}
+
+// ask sends a request and waits for its answer, or for the last part of it.
 func (r *Requester) ask(ctx context.Context, agent string, req schemas.Message, opts []Option) (answer, error) {
-	q, err := r.open()
+	q, err := r.send(ctx, agent, req, opts)
 	if err != nil {
 		return answer{}, err
 	}
-	defer func() { r.end(q) }()
+	defer r.end(q)
+	for {
+		got, err := q.next(ctx, agent)
+		if err != nil || !isPart(&got.env) {
+			return got, err
+		}
+	}
+}
+
+// send sends a request that is waited for until end.
+func (r *Requester) send(ctx context.Context, agent string, req schemas.Message, opts []Option) (*pendingRequest, error) {
+	q, err := r.open()
+	if err != nil {
+		return nil, err
+	}
 	deadline, _ := ctx.Deadline()
 	own := []Option{ID(q.id), Kind(streaming.KindRequest), Expires(deadline), replyTo(r.partition)}
 	draft := r.sender.ToAgent(agent, req, append(own, opts...)...)
@@ -274,16 +278,15 @@ func (r *Requester) ask(ctx context.Context, agent string, req schemas.Message, 
 		r.rename(q, id)
 	}
 	if err := r.sender.Send(ctx, draft); err != nil {
-		return answer{}, err
+		r.end(q)
+		return nil, err
 	}
-	select {
-	case got := <-q.answers:
-		return got, nil
-	case <-q.failed:
-		return answer{}, r.failure
-	case <-ctx.Done():
-		return answer{}, &NoReplyError{Agent: agent, Err: ctx.Err()}
-	}
+	return q, nil
+}
+
+// isAnswer reports whether a message answers a request.
+func isAnswer(env *streaming.Envelope) bool {
+	return env.Kind == streaming.KindReply || env.Kind == streaming.KindError
 }
 
 func (r *Requester) rename(q *pendingRequest, id string) {

@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 	if spec := os.Getenv(rolling.WorkerVariable); spec != "" {
 		os.Exit(rolling.RunWorker(spec))
 	}
+	if spec := os.Getenv(marketVariable); spec != "" {
+		os.Exit(runMarket(spec))
+	}
 	if spec := os.Getenv(relayVariable); spec != "" {
 		os.Exit(runRelay(spec))
 	}

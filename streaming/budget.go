@@ -53,17 +53,21 @@ func (b Budget) String() string {
 // that has one: where both say the same unit the smaller, else the inherited. A
 // wish that is no budget is none.
 func LowerBudget(inherited, wish string) string {
+	if wish == "" {
+		return inherited
+	}
+	wants, err := ParseBudget(wish)
 	switch {
+	case err != nil:
+		return inherited
 	case inherited == "":
 		return wish
-	case wish == "":
-		return inherited
 	}
 	has, err := ParseBudget(inherited)
 	if err != nil {
 		return inherited
 	}
-	if wants, err := ParseBudget(wish); err == nil && wants.Unit == has.Unit && wants.Amount < has.Amount {
+	if wants.Unit == has.Unit && wants.Amount < has.Amount {
 		return wish
 	}
 	return inherited

@@ -15,8 +15,10 @@ type Steps interface {
 	// nothing may go on: that is an error.
 	Begin(ctx context.Context, name string) (result []byte, stored bool, err error)
 	// Store returns when the result of a step that was begun is durable, and
-	// its writer still the owner of the lane.
-	Store(ctx context.Context, name string, result []byte) error
+	// its writer still the owner of the lane. Parts of a streamed answer are sent
+	// with it: exactly once both or neither can be read; at least once the result is
+	// durable first, so that a later run knows what may have been sent.
+	Store(ctx context.Context, name string, result []byte, parts ...Outgoing) error
 }
 
 // MaxStepName is the bound of a step's name, in bytes.

@@ -114,18 +114,9 @@ func (c *checker) invalid(contract Contract, says string) {
 	c.found(Finding{Problem: ProblemInvalid, Severity: SeverityError, Agent: contract.Agent, Says: says})
 }
 
-// platformType says whether the platform itself sends messages of a type.
-func platformType(t string) bool {
-	switch t {
-	case schemas.TypeAck, schemas.TypeErrorReply, schemas.TypeAgentStop:
-		return true
-	}
-	return false
-}
-
 // input looks for who sends what contract has a handler for.
 func (c *checker) input(contract *Contract, p *Port) {
-	if platformType(p.Type) {
+	if schemas.PlatformType(p.Type) {
 		return
 	}
 	inboxOnly := true
@@ -216,7 +207,7 @@ func (c *checker) toStream(contract *Contract, p *Port, at Place) {
 }
 
 func (c *checker) toInbox(contract *Contract, p *Port, at Place) {
-	if platformType(p.Type) {
+	if schemas.PlatformType(p.Type) {
 		return
 	}
 	f := Finding{
@@ -265,7 +256,7 @@ func (c *checker) reply(contract *Contract, p *Port) {
 			}
 		}
 	}
-	if taken || platformType(p.Type) {
+	if taken || schemas.PlatformType(p.Type) {
 		return
 	}
 	f := Finding{

@@ -17,6 +17,10 @@ const (
 	positionFailed    = -3
 )
 
+// PartPosition is the position of a part of a streamed answer: outputs are never
+// that many.
+func PartPosition(sequence int64) int { return 1<<30 + int(sequence) }
+
 // caused completes a message that m has caused, and returns its record: its ID is derived, so that a
 // repeated run sends the same one; conversation, deadline, hop budget, spend
 // budget and trace are inherited and never raised.

@@ -12,9 +12,9 @@ import (
 // conclusion is what has to be durable before a message counts as settled: its
 // records, then its mark. What follows runs on the lane's goroutine.
 type conclusion struct {
-	recs  []*streaming.Record
-	state int      // the first records, of the state topic: acknowledged before the others are sent
-	done  *attempt // a message that is done; else the following say what it is
+	recs    []*streaming.Record
+	leading int      // the first records: acknowledged before the others are sent
+	done    *attempt // a message that is done; else the following say what it is
 
 	mark    *streaming.Mark // nil: the records say it all
 	settled func(offsets []int64, ledger int64)
@@ -49,8 +49,8 @@ func (l *Lane) conclude(c *conclusion) {
 	if len(c.recs) > 1 {
 		c.offsets = make([]int64, len(c.recs))
 	}
-	if c.state > 0 {
-		c.send(l, 0, c.state)
+	if c.leading > 0 {
+		c.send(l, 0, c.leading)
 	} else {
 		c.send(l, 0, len(c.recs))
 	}

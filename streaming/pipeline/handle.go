@@ -82,7 +82,7 @@ func (l *Lane) handle(ctx context.Context, a *attempt) {
 		defer cancel()
 	}
 	v := &visit{}
-	v.steps.l, v.steps.c, v.steps.ctx = l, a.c, ctx
+	v.steps.l, v.steps.c, v.steps.m, v.steps.ctx = l, a.c, m, ctx
 	v.state.l, v.state.id = l, a.c.ID
 	v.budget.Give(m.env.Budget)
 	v.delivery = streaming.Delivery{

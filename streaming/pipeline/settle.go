@@ -49,7 +49,7 @@ const fencedPause = 5 * time.Second
 // succeeded sends what the handler staged and marks the message done.
 func (l *Lane) succeeded(a *attempt) {
 	a.answer = l.answerOf(a)
-	a.conclusion = conclusion{recs: a.outputs, state: a.changes, done: a}
+	a.conclusion = conclusion{recs: a.outputs, leading: a.changes, done: a}
 	if a.ack != nil {
 		a.conclusion.recs = append(a.conclusion.recs, a.ack)
 	}

@@ -15,6 +15,7 @@ import (
 type attemptSteps struct {
 	l   *Lane
 	c   *lane.Copy
+	m   *message
 	ctx context.Context // of the run: it ends with the lane's ownership
 
 	mu    sync.Mutex
@@ -72,7 +73,7 @@ func (s *attemptSteps) begin(name string) error {
 }
 
 // Store implements streaming.Steps.
-func (s *attemptSteps) Store(ctx context.Context, name string, result []byte) error {
+func (s *attemptSteps) Store(ctx context.Context, name string, result []byte, parts ...streaming.Outgoing) error {
 	l := s.l
 	if len(result) > l.cfg.StepBytes {
 		return permanent(&streaming.StepTooLargeError{Step: name, Size: len(result), Limit: l.cfg.StepBytes})
@@ -87,8 +88,12 @@ func (s *attemptSteps) Store(ctx context.Context, name string, result []byte) er
 	if err != nil {
 		return &streaming.UnavailableError{Err: fmt.Errorf("step %q: %w", name, err)}
 	}
+	recs := []*streaming.Record{rec}
+	for i := range parts {
+		recs = append(recs, l.caused(s.m, &parts[i], PartPosition(parts[i].Envelope.Sequence), l.cfg.Clock.Now()))
+	}
 	stored := make(chan error, 1)
-	if err := s.post(made, func() { l.storeStep(made, rec, result, func(err error) { stored <- err }) }); err != nil {
+	if err := s.post(made, func() { l.storeStep(made, recs, result, func(err error) { stored <- err }) }); err != nil {
 		return err
 	}
 	select {
@@ -159,16 +164,19 @@ func (l *Lane) stepRecord(ctx context.Context, s *step, result []byte) (*streami
 
 // storeStep makes a step durable. Exactly once: in a transaction of its own or
 // with what else is settled already; it waits for no handler.
-func (l *Lane) storeStep(s *step, rec *streaming.Record, result []byte, done func(error)) {
+func (l *Lane) storeStep(s *step, recs []*streaming.Record, result []byte, done func(error)) {
 	if l.failure != nil {
 		l.steps.failed(s)
 		done(l.failure)
 		return
 	}
 	l.conclude(&conclusion{
-		recs: []*streaming.Record{rec},
+		recs: recs, leading: min(1, len(recs)-1),
 		settled: func(offsets []int64, _ int64) {
 			l.steps.stored(s, offsets[0], result)
+			for _, part := range recs[1:] {
+				l.cfg.Observer.Sent(part.Topic, 1)
+			}
 			done(nil)
 		},
 		refused: func(err error) {

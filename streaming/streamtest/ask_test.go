@@ -187,22 +187,14 @@ func (y *team) checkAsks(topics map[string][]streaming.Record) (asked, well int6
 			dead[env.CorrelationID] = true
 		}
 	}
-	keys := make(map[string]map[string]bool) // of a message: what came under two runs under both, and its requests are one
-	for _, rec := range topics["parley.inbox.asker"] {
-		if env, err := schemas.DecodeEnvelope(&rec); err == nil {
-			if keys[env.ID] == nil {
-				keys[env.ID] = make(map[string]bool)
-			}
-			keys[env.ID][string(rec.Key)] = true
-		}
-	}
+	twins := twins(topics["parley.inbox.asker"])
 	for _, rec := range topics["parley.inbox.asker"] {
 		env, err := schemas.DecodeEnvelope(&rec)
 		var e schemas.ErrorReply
 		if err != nil || env.Source != "source" || y.codec.Decode(context.Background(), rec.Value, &e, "") != nil {
 			continue
 		}
-		if len(keys[env.ID]) > 1 {
+		if twins[env.ID] {
 			continue
 		}
 		at := message{env.ID, string(rec.Key)}
@@ -215,4 +207,21 @@ func (y *team) checkAsks(topics map[string][]streaming.Record) (asked, well int6
 		}
 	}
 	return asked, well, wrong
+}
+
+// twins are the messages that came under two keys: what they cause may be known again
+// under one of them.
+func twins(inbox []streaming.Record) map[string]bool {
+	keys, twins := make(map[string]string), make(map[string]bool)
+	for i := range inbox {
+		env, err := schemas.DecodeEnvelope(&inbox[i])
+		if err != nil {
+			continue
+		}
+		if key, known := keys[env.ID]; known && key != string(inbox[i].Key) {
+			twins[env.ID] = true
+		}
+		keys[env.ID] = string(inbox[i].Key)
+	}
+	return twins
 }

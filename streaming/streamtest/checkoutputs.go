@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/pipeline"
 )
 
 // output is a message that an agent has sent, as a read_committed reader sees it.
@@ -76,6 +77,9 @@ func (m *simulator) checkOutputs(a *agent, runs []*run, e ends, input map[keyed]
 	}
 	last := make(map[msgID]*run)
 	for _, r := range runs {
+		for _, sequence := range r.parts { // sent while the handler runs
+			known[a.derived(r, pipeline.PartPosition(sequence))] = true
+		}
 		if r.finished && r.err == nil {
 			last[r.id] = r
 		}

@@ -3,6 +3,8 @@ package streamtest
 import (
 	"fmt"
 	"time"
+
+	"github.com/seed-c9b6dc07/parley/streaming"
 )
 
 // stepBegun holds a step that begins against what is known of it: a stored
@@ -31,6 +33,15 @@ func (h *history) stepStored(r *run, name string, value []byte) {
 		h.steps[id] = &result{value: string(value), stored: time.Now()}
 	} else if known.value != string(value) {
 		known.bad = append(known.bad, fmt.Sprintf("%s has stored a second result", r.process))
+	}
+}
+
+// partsSent notes the parts of an answer that a run is about to send.
+func (h *history) partsSent(r *run, parts []streaming.Outgoing) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range parts {
+		r.parts = append(r.parts, parts[i].Envelope.Sequence)
 	}
 }
 

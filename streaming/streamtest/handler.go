@@ -136,8 +136,9 @@ func (w watchedSteps) Begin(ctx context.Context, name string) ([]byte, bool, err
 }
 
 // Store implements streaming.Steps.
-func (w watchedSteps) Store(ctx context.Context, name string, value []byte) error {
-	err := w.Steps.Store(ctx, name, value)
+func (w watchedSteps) Store(ctx context.Context, name string, value []byte, parts ...streaming.Outgoing) error {
+	w.h.partsSent(w.r, parts)
+	err := w.Steps.Store(ctx, name, value, parts...)
 	if err == nil {
 		w.h.stepStored(w.r, name, value)
 	}

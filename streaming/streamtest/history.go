@@ -30,6 +30,7 @@ type run struct {
 	inMemory bool          // it waits in memory: a crash forgets the attempt
 	again    bool          // the attempt does not count: it was cut short, or something was unavailable
 	outputs  int           // messages staged
+	parts    []int64       // of a streamed answer, by sequence
 	due      time.Time     // ce_deliverat
 	expiry   time.Time
 }

@@ -62,6 +62,7 @@ type Metrics struct {
 	repliesDropped                  *prometheus.CounterVec
 	budgets, requestsFailed         *prometheus.CounterVec
 	directorySkipped                prometheus.Counter
+	negotiations                    negotiations
 
 	mu     sync.Mutex
 	agents map[string]*Agent
@@ -126,13 +127,14 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 		budgets:        newBudgets(),
 
 		requestsFailed: newRequestsFailed(), directorySkipped: newDirectorySkipped(),
-		agents: map[string]*Agent{},
+		negotiations: newNegotiations(),
+		agents:       map[string]*Agent{},
 	}
 	var errs []error
 	for _, c := range append([]prometheus.Collector{
 		m.consumed, m.sent, m.process, m.endToEnd, m.lateness, m.redelivered, m.duplicate,
 		m.skipped, m.retries, m.dead, m.inFlight, m.inFlightBytes, m.lag, m.answered, m.notKept, m.window, m.windowLimit, m.outbox.sent, m.outbox.parked, m.outbox.oldest, m.repliesDropped, m.budgets, m.requestsFailed, m.directorySkipped,
-	}, m.pressure.collectors()...) {
+	}, append(m.pressure.collectors(), m.negotiations.collectors()...)...) {
 		errs = append(errs, reg.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {

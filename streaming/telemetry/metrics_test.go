@@ -18,34 +18,38 @@ import (
 // contract is what dashboards and alert rules are written against: the names
 // and the labels of each metric.
 var contract = map[string][]string{
-	"messaging_process_duration_seconds":       {"agent", "error_type", "messaging_operation_name", "messaging_system", "topic"},
-	"messaging_client_consumed_messages_total": {"agent", "messaging_operation_name", "messaging_system", "topic"},
-	"messaging_client_sent_messages_total":     {"agent", "messaging_operation_name", "messaging_system", "topic"},
-	"parley_end_to_end_latency_seconds":        {"agent", "topic"},
-	"parley_redeliveries_total":                {"agent", "topic"},
-	"parley_duplicates_total":                  {"agent", "topic"},
-	"parley_skipped_total":                     {"agent", "topic"},
-	"parley_retries_total":                     {"agent", "reason", "topic"},
-	"parley_dead_letters_total":                {"agent", "reason", "topic"},
-	"parley_in_flight":                         {"agent", "topic"},
-	"parley_in_flight_bytes":                   {"agent", "topic"},
-	"parley_consumer_lag_seconds":              {"agent", "topic"},
-	"parley_retry_lateness_seconds":            {"agent", "topic"},
-	"parley_answered_again_total":              {"agent", "topic"},
-	"parley_answers_not_kept_total":            {"agent", "topic"},
-	"parley_outbox_sent_total":                 {"outbox"},
-	"parley_outbox_parked_total":               {"outbox"},
-	"parley_outbox_oldest_seconds":             {"outbox"},
-	"parley_ledger_window_seconds":             {"agent", "topic"},
-	"parley_ledger_window_configured_seconds":  {"agent", "topic"},
-	"parley_paused":                            {"agent"},
-	"parley_breaker_open":                      {"agent"},
-	"parley_control_skipped_total":             {"agent"},
-	"parley_limited_seconds_total":             {"agent", "limit"},
-	"parley_replies_dropped_total":             {"agent", "why"},
-	"parley_budget_exhausted_total":            {"agent", "unit"},
-	"parley_requests_failed_total":             {"agent", "why"},
-	"parley_directory_skipped_total":           nil,
+	"messaging_process_duration_seconds":        {"agent", "error_type", "messaging_operation_name", "messaging_system", "topic"},
+	"messaging_client_consumed_messages_total":  {"agent", "messaging_operation_name", "messaging_system", "topic"},
+	"messaging_client_sent_messages_total":      {"agent", "messaging_operation_name", "messaging_system", "topic"},
+	"parley_end_to_end_latency_seconds":         {"agent", "topic"},
+	"parley_redeliveries_total":                 {"agent", "topic"},
+	"parley_duplicates_total":                   {"agent", "topic"},
+	"parley_skipped_total":                      {"agent", "topic"},
+	"parley_retries_total":                      {"agent", "reason", "topic"},
+	"parley_dead_letters_total":                 {"agent", "reason", "topic"},
+	"parley_in_flight":                          {"agent", "topic"},
+	"parley_in_flight_bytes":                    {"agent", "topic"},
+	"parley_consumer_lag_seconds":               {"agent", "topic"},
+	"parley_retry_lateness_seconds":             {"agent", "topic"},
+	"parley_answered_again_total":               {"agent", "topic"},
+	"parley_answers_not_kept_total":             {"agent", "topic"},
+	"parley_outbox_sent_total":                  {"outbox"},
+	"parley_outbox_parked_total":                {"outbox"},
+	"parley_outbox_oldest_seconds":              {"outbox"},
+	"parley_ledger_window_seconds":              {"agent", "topic"},
+	"parley_ledger_window_configured_seconds":   {"agent", "topic"},
+	"parley_paused":                             {"agent"},
+	"parley_breaker_open":                       {"agent"},
+	"parley_control_skipped_total":              {"agent"},
+	"parley_limited_seconds_total":              {"agent", "limit"},
+	"parley_replies_dropped_total":              {"agent", "why"},
+	"parley_negotiations_total":                 {"agent", "outcome"},
+	"parley_negotiation_duration_seconds":       {"agent", "outcome"},
+	"parley_negotiation_reawards_total":         {"agent", "why"},
+	"parley_negotiation_messages_ignored_total": {"agent", "why"},
+	"parley_budget_exhausted_total":             {"agent", "unit"},
+	"parley_requests_failed_total":              {"agent", "why"},
+	"parley_directory_skipped_total":            nil,
 }
 
 func newMetrics(t *testing.T) (*Metrics, *prometheus.Registry) {
@@ -109,6 +113,7 @@ func TestSeriesExistAtStart(t *testing.T) {
 	a.Sent("parley.inbox.dispatch", 0)
 	m.Outbox("shop")
 	m.Replies("a").Dropped("late")
+	negotiate(m)
 	a.Instance()
 
 	families, err := reg.Gather()
