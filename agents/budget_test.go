@@ -198,7 +198,10 @@ func TestBudgetFlowsDown(t *testing.T) {
 			why string
 			opt agents.Option
 		}{
-			{"all", agents.Key("k")}, {"share", agents.Budget("tokens", 10)}, {"raised", agents.Budget("tokens", 1000)}, {"other", agents.Budget("cents", 1)},
+			{"all", agents.Key("k")},
+			{"share", agents.Budget("tokens", 10)},
+			{"raised", agents.Budget("tokens", 1000)},
+			{"other", agents.Budget("cents", 1)},
 			{"hops", func(o *streaming.Outgoing) { o.Envelope.Hops = 99 }},
 			{"expiry", agents.Expires(time.Now().Add(time.Hour))},
 		} {

@@ -53,8 +53,8 @@ func TestDirectory(t *testing.T) {
 	if _, err := agents.Directory(t.Context(), s.Platform); !errors.Is(err, streaming.ErrUnknownTopic) {
 		t.Errorf("before the first agent: %v", err)
 	}
-	hold, release := make(chan struct{}), sync.OnceFunc(nil)
-	release = sync.OnceFunc(func() { close(hold) })
+	hold := make(chan struct{})
+	release := sync.OnceFunc(func() { close(hold) })
 	defer release()
 	one := taker("one", agents.Config{Lease: shortLease, Version: "v1.2.3", Streams: []string{"talk"}, Instance: "one-0"}, func(*agents.Message[schemas.AgentControl]) error {
 		<-hold
