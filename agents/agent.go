@@ -11,12 +11,14 @@ import (
 	"github.com/seed-c9b6dc07/parley/streaming"
 	"github.com/seed-c9b6dc07/parley/streaming/kafka"
 	"github.com/seed-c9b6dc07/parley/streaming/retry"
+	"github.com/seed-c9b6dc07/parley/streaming/worker"
 )
 
 // Config says how an agent works. The zero value works.
 type Config struct {
 	Streams          []string      // streams subscribed to; its inbox an agent always has
 	Group            string        // consumer group; default: the agent's name
+	From             worker.From   // where a new group begins to read its streams: worker.FromStart, the default, or worker.FromEnd
 	Retry            retry.Policy  // default: tiers 1s, 10s, 1m, 10m; 5 attempts
 	Hold             bool          // a dead letter holds its key until it is redriven or discarded; default: the key goes on
 	Unordered        bool          // messages of one key may overtake each other; default: in order
@@ -31,6 +33,8 @@ type Config struct {
 	MessageStepBytes int           // limit of all step results of one message; default 1 MiB
 	StateBytes       int           // limit of a key's state; default 256 KiB
 	ExactlyOnce      bool          // Kafka transactions, see worker.Config; default: at least once
+	Lease            time.Duration // for how long an instance is in the directory unless it renews that; default 15 s; negative: it is not in it
+	Version          string        // of the build, for the directory; default: what the binary says of itself
 	Instance         string        // with ExactlyOnce: this process slot's stable name; default random
 
 	// GroupProtocol is Kafka's group.protocol: classic, the default, or consumer
@@ -52,6 +56,7 @@ type Agent struct {
 	name     string
 	cfg      Config
 	handlers map[string]streaming.Handler
+	filters  map[string]*schemas.Filter // by message type
 	states   map[string]bool
 
 	questions map[string]question
@@ -75,16 +80,16 @@ type link struct {
 	namespace streaming.Namespace
 	outputs   *declared // of the agent
 	dropped   func(DroppedReply)
+	directory *DirectoryView
 
 	exactlyOnce bool
-	platform    *Platform
 }
 
 // New returns an agent without handlers. Names are [a-z0-9-]+.
 func New(name string, cfg Config) *Agent {
 	return &Agent{
 		name: name, cfg: cfg, link: &link{}, outputs: declared{agent: name},
-		handlers: make(map[string]streaming.Handler), consumes: make(map[string]json.RawMessage), upcasts: make(map[string]upcaster),
+		handlers: make(map[string]streaming.Handler), filters: make(map[string]*schemas.Filter), consumes: make(map[string]json.RawMessage), upcasts: make(map[string]upcaster),
 	}
 }
 
@@ -102,8 +107,24 @@ func (a *Agent) Types() []string {
 
 // On registers the handler of one message type: the one that T's schema names
 // in its property parley.type.
-func On[T schemas.Message](a *Agent, handle func(ctx context.Context, m *Message[T]) error) {
-	register[T](a, erased[T]{link: a.link, handle: handle})
+func On[T schemas.Message](a *Agent, handle func(ctx context.Context, m *Message[T]) error, opts ...HandlerOption) {
+	messageType, ok := register[T](a, erased[T]{link: a.link, handle: handle})
+	if !ok {
+		return
+	}
+	var o handlerOptions
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if o.where != nil {
+		var zero T
+		f, err := schemas.NewFilter(zero, *o.where)
+		if err != nil {
+			a.errs = append(a.errs, err)
+			return
+		}
+		a.filters[messageType] = f
+	}
 }
 
 // register adds the handler of T's message type.

@@ -61,12 +61,28 @@ func (m *Message[T]) resumedFrom() (*streaming.Envelope, string) { return &m.Env
 
 // Spend reports tokens that this run has spent, as a model's answer says: the
 // agent's Limits.TokensPerMinute counts them. It may be called several times,
-// and does not wait.
+// and does not wait. It is about this instance's rate; what the message's senders
+// allow is Budget and Charge.
 func (m *Message[T]) Spend(tokens int) {
 	if spend := m.out.cause.Spend; spend != nil {
 		spend(float64(tokens))
 	}
 }
+
+// Budget is what is left of what the message and all that it causes may spend; ok is
+// false where its senders have set none.
+func (m *Message[T]) Budget() (unit string, left float64, ok bool) {
+	b, ok := m.out.cause.Budget.Left()
+	return b.Unit, b.Amount, ok
+}
+
+// Charge takes an amount, in the unit that Budget names, off the budget: all that this
+// run sends inherits what is left at its end, whether it was staged before or after.
+// Over the budget the error is a *streaming.BudgetError and nothing is charged; a
+// handler that returns it dead-letters the message as policy. Without a budget
+// nothing happens. A run that fails has charged nothing: the next has the message's
+// whole budget again.
+func (m *Message[T]) Charge(amount float64) error { return m.out.cause.Budget.Charge(amount) }
 
 // Option changes what is sent.
 type Option func(*streaming.Outgoing)
@@ -89,6 +105,21 @@ func Expires(at time.Time) Option { return func(o *streaming.Outgoing) { o.Envel
 func DeliverAt(at time.Time) Option {
 	return func(o *streaming.Outgoing) { o.Envelope.DeliverAt = at }
 }
+
+// Budget sets what the message and all that it causes may spend, such as
+// Budget("tokens", 1000). From a handler it can only lower what is inherited: of the
+// same unit the smaller counts, of another the inherited. It gives one output a share;
+// without it each inherits the whole.
+func Budget(unit string, amount float64) Option {
+	return func(o *streaming.Outgoing) {
+		b := streaming.Budget{Unit: unit, Amount: amount}
+		if o.Envelope.Budget = b.String(); b.Validate() != nil {
+			o.Envelope.Budget = badBudget // which is refused when it is sent
+		}
+	}
+}
+
+const badBudget = "="
 
 // Lasting sends a message that does not inherit the deadline of what is handled: for
 // what an agent tells itself, and for what has to be undone however late it is.
@@ -128,12 +159,25 @@ func (o outgoing) fill(out *streaming.Outgoing, messageType string, value []byte
 	}
 }
 
+// checkBudget reports a budget that nobody would take.
+func checkBudget(out *streaming.Outgoing) error {
+	if out.Envelope.Budget == "" {
+		return nil
+	}
+	if _, err := streaming.ParseBudget(out.Envelope.Budget); err != nil {
+		return &schemas.ContractError{Header: schemas.HeaderBudget, Problem: err.Error()}
+	}
+	return nil
+}
+
 // outbox stages what a handler sends.
 type outbox struct {
 	ctx   context.Context
 	link  *link
 	cause *streaming.Delivery
 	asker *streaming.Envelope // of the message that is gone on with; nil: the one delivered
+
+	picked int // agents, from the directory
 }
 
 // stage adds a message, unless the agent declares what it sends, and not this: then
@@ -142,6 +186,11 @@ func (b *outbox) stage(place Destination, to outgoing, payload schemas.Message, 
 	if err := b.link.outputs.check(place, payload); err != nil {
 		return err
 	}
+	return b.stageAny(to, payload, opts)
+}
+
+// stageAny adds a message, wherever it goes.
+func (b *outbox) stageAny(to outgoing, payload schemas.Message, opts []Option) error {
 	messageType, value, err := encode(b.ctx, b.link.codec, payload)
 	if err != nil {
 		return err
@@ -153,6 +202,13 @@ func (b *outbox) stage(place Destination, to outgoing, payload schemas.Message, 
 		if !e.Expiry.IsZero() && (out.Envelope.Expiry.IsZero() || out.Envelope.Expiry.After(e.Expiry)) {
 			out.Envelope.Expiry = e.Expiry
 		}
+	}
+	if err := checkBudget(out); err != nil {
+		b.cause.Outbox.Unstage()
+		return err
+	}
+	if e := b.asker; e != nil { // whoever has answered may have sent no budget
+		out.Envelope.Budget = streaming.LowerBudget(e.Budget, out.Envelope.Budget)
 	}
 	if b.cause.Fits == nil {
 		return nil

@@ -1,11 +1,13 @@
 package agents
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime/debug"
 	"slices"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
@@ -107,12 +109,18 @@ func (p *Platform) Worker(a *Agent) (*worker.Worker, error) {
 // WorkerConfig is what Worker starts an agent's instance with, or all that is
 // wrong with it: for a simulation, which starts it itself.
 func (p *Platform) WorkerConfig(a *Agent) (worker.Config, error) {
-	*a.link = link{agent: a.name, codec: p.codec, namespace: p.cfg.Namespace, outputs: &a.outputs, platform: p, exactlyOnce: a.cfg.ExactlyOnce, dropped: func(DroppedReply) {}}
+	directory := a.link.directory
+	if directory == nil {
+		directory = NewDirectoryView(p.codec, nil)
+		directory.count(p)
+	}
+	*a.link = link{agent: a.name, codec: p.codec, namespace: p.cfg.Namespace, outputs: &a.outputs, platform: p, exactlyOnce: a.cfg.ExactlyOnce, dropped: func(DroppedReply) {}, directory: directory}
 	if p.cfg.Metrics != nil {
 		replies := p.cfg.Metrics.Replies(a.name)
 		a.link.dropped = func(why DroppedReply) { replies.Dropped(string(why)) }
 	}
 	cfg := p.workerConfig(a)
+	cfg.Agents = a.link.directory.Take
 	if err := errors.Join(append(slices.Concat(a.errs, a.upcastErrors()), cfg.Validate())...); err != nil {
 		return worker.Config{}, fmt.Errorf("agent %s: %w", a.name, err)
 	}
@@ -134,6 +142,14 @@ func (p *Platform) Run(ctx context.Context, a *Agent) error {
 // Topics lists the topics that an agent needs.
 func (p *Platform) Topics(a *Agent) []kafka.TopicSpec { return p.workerConfig(a).TopicSpecs() }
 
+// buildVersion is the version of the binary's main module.
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return ""
+}
+
 // replication is of topics that do not exist yet; -1 is the broker's own.
 func (p *Platform) replication() int16 {
 	if p.cfg.Replication == 0 {
@@ -144,8 +160,8 @@ func (p *Platform) replication() int16 {
 
 func (p *Platform) workerConfig(a *Agent) worker.Config {
 	cfg := worker.Config{
-		Agent: a.name, Group: a.cfg.Group, Namespace: p.cfg.Namespace, Streams: a.cfg.Streams, Handlers: a.withAnswers(),
-		Kafka: p.kafka, Codec: p.codec, ExactlyOnce: a.cfg.ExactlyOnce, Instance: a.cfg.Instance,
+		Agent: a.name, Group: a.cfg.Group, Namespace: p.cfg.Namespace, Streams: a.cfg.Streams, From: a.cfg.From, Handlers: a.withAnswers(), Filters: a.filters,
+		Kafka: p.kafka, Codec: p.codec, ExactlyOnce: a.cfg.ExactlyOnce, Instance: a.cfg.Instance, Lease: a.cfg.Lease, Version: cmp.Or(a.cfg.Version, buildVersion()),
 		Retry: a.cfg.Retry, Parallel: a.cfg.Parallel, Limits: a.cfg.Limits, MaxBytes: a.cfg.MaxBytes, HandlerTimeout: a.cfg.HandlerTimeout,
 		DrainTimeout: a.cfg.DrainTimeout, GroupProtocol: a.cfg.GroupProtocol, SessionTimeout: a.cfg.SessionTimeout, LedgerWindow: a.cfg.LedgerWindow, LedgerSize: a.cfg.LedgerSize, AnswerBytes: a.cfg.AnswerBytes,
 		Unordered: a.cfg.Unordered, Hold: a.cfg.Hold,

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
 	"github.com/seed-c9b6dc07/parley/streaming/kafka"
+	"github.com/seed-c9b6dc07/parley/streaming/telemetry"
 )
 
 // DefaultRequestTimeout is the deadline of a request whose context has none.
@@ -27,6 +28,7 @@ type Requester struct {
 	log       *kafka.Log
 	partition streaming.TopicPartition
 	dropped   func(why DroppedReply)
+	count     func(why string) // of requests that failed
 	stop      context.CancelFunc
 	stopped   chan struct{}
 
@@ -105,13 +107,14 @@ func (p *Platform) Requester(ctx context.Context, name string) (_ *Requester, er
 	_, _ = hash.Write([]byte(schemas.NewID()))
 	running, stop := context.WithCancel(context.Background())
 	r := &Requester{
-		sender: sender, log: sender.log, stop: stop, stopped: make(chan struct{}), dropped: func(DroppedReply) {},
+		sender: sender, log: sender.log, stop: stop, stopped: make(chan struct{}), dropped: func(DroppedReply) {}, count: func(string) {},
 		partition: streaming.TopicPartition{Topic: topic, Partition: int32(hash.Sum32() % uint32(n))},
 		pending:   make(map[string]*pendingRequest),
 	}
 	if p.cfg.Metrics != nil {
 		count := p.cfg.Metrics.Replies(name)
 		r.dropped = func(why DroppedReply) { count.Dropped(string(why)) }
+		r.count = count.Failed
 	}
 	r.log.Follow(map[streaming.TopicPartition]int64{r.partition: ends[r.partition]})
 	go r.read(running)
@@ -197,6 +200,29 @@ func (r *Requester) end(q *pendingRequest) {
 // of sending or waiting the request may have been handled; to ask again without a
 // second effect give it the same ID.
 func Request[Rep, Req schemas.Message](ctx context.Context, r *Requester, agent string, req Req, opts ...Option) (Rep, error) {
+	reply, err := request[Rep](ctx, r, agent, req, opts)
+	if err != nil {
+		r.count(failure(err))
+	}
+	return reply, err
+}
+
+// failure is why a request has failed, for the counter.
+func failure(err error) string {
+	var none *NoReplyError
+	var refused *RequestError
+	switch {
+	case errors.Is(err, streaming.ErrUnknownTopic):
+		return telemetry.RequestNoAgent
+	case errors.As(err, &none):
+		return telemetry.RequestNoReply
+	case errors.As(err, &refused):
+		return telemetry.RequestRefused
+	}
+	return telemetry.RequestOther
+}
+
+func request[Rep, Req schemas.Message](ctx context.Context, r *Requester, agent string, req Req, opts []Option) (Rep, error) {
 	var reply Rep
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()

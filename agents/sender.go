@@ -174,6 +174,9 @@ func (s *Sender) record(ctx context.Context, d Draft) (*streaming.Record, error)
 	}
 	var out streaming.Outgoing
 	d.to.fill(&out, messageType, value, d.opts)
+	if err := checkBudget(&out); err != nil {
+		return nil, err
+	}
 	env := out.Envelope
 	env.Source = s.name
 	if env.ID == "" {

@@ -2,7 +2,6 @@ package schemas
 
 import (
 	"bytes"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -439,9 +438,7 @@ func (d *envelopeDecoder) budget(v []byte) {
 	if d.env.Budget != "" {
 		return
 	}
-	unit, number, _ := bytes.Cut(v, []byte("="))
-	n, err := strconv.ParseFloat(string(number), 64)
-	if len(unit) == 0 || err != nil || n < 0 || math.IsNaN(n) || math.IsInf(n, 0) {
+	if _, err := streaming.ParseBudget(string(v)); err != nil {
 		d.fail(HeaderBudget, quote(v)+" is not unit=number")
 		return
 	}

@@ -90,6 +90,62 @@ var schemaAgentControl = func() avro.Schema {
 // Schema returns the Avro schema of AgentControl, properties included.
 func (AgentControl) Schema() avro.Schema { return schemaAgentControl }
 
+// InstancePort is one message type that an instance reads or writes.
+type InstancePort struct {
+	// The message type.
+	Type string `avro:"type"`
+	// Where: stream:NAME, inbox:AGENT or reply.
+	At []string `avro:"at"`
+}
+
+// OwnedPartitions are partitions of one topic.
+type OwnedPartitions struct {
+	// The topic.
+	Topic string `avro:"topic"`
+	// The numbers, in order.
+	Partitions []int32 `avro:"partitions"`
+}
+
+// AgentInstance is what a running instance of an agent says of itself, until its lease has run out. It stands in the topic of agents under the key instance/GROUP/INSTANCE; the latest counts, and one without a value says that it has ended.
+type AgentInstance struct {
+	// The agent's name.
+	Agent string `avro:"agent"`
+	// The agent's consumer group, by default its name.
+	Group string `avro:"group"`
+	// The name of this process in its group.
+	Instance string `avro:"instance"`
+	// The build that runs, for people.
+	Version string `avro:"version"`
+	// It declares no outputs and may send anything.
+	Undeclared bool `avro:"undeclared"`
+	// What it has handlers for.
+	Consumes []InstancePort `avro:"consumes"`
+	// What it declares to send.
+	Produces []InstancePort `avro:"produces"`
+	// When the process began to work.
+	Started time.Time `avro:"started"`
+	// When the lease runs out unless it is renewed, by the clock of the instance.
+	Until time.Time `avro:"until"`
+	// Records taken in and not yet settled.
+	Unsettled int64 `avro:"unsettled"`
+	// Handlers that run.
+	Running int64 `avro:"running"`
+	// The input partitions that it owns.
+	Owned []OwnedPartitions `avro:"owned"`
+}
+
+var schemaAgentInstance = func() avro.Schema {
+	// A cache of its own: another version of a nested type may be in the process.
+	schema, err := avro.ParseWithCache(`{"name":"parley.AgentInstance","doc":"AgentInstance is what a running instance of an agent says of itself, until its lease has run out. It stands in the topic of agents under the key instance/GROUP/INSTANCE; the latest counts, and one without a value says that it has ended.","type":"record","fields":[{"name":"agent","doc":"The agent's name.","type":"string"},{"name":"group","doc":"The agent's consumer group, by default its name.","type":"string"},{"name":"instance","doc":"The name of this process in its group.","type":"string"},{"name":"version","doc":"The build that runs, for people.","type":"string","default":""},{"name":"undeclared","doc":"It declares no outputs and may send anything.","type":"boolean","default":false},{"name":"consumes","doc":"What it has handlers for.","type":{"type":"array","items":{"name":"parley.InstancePort","doc":"InstancePort is one message type that an instance reads or writes.","type":"record","fields":[{"name":"type","doc":"The message type.","type":"string"},{"name":"at","doc":"Where: stream:NAME, inbox:AGENT or reply.","type":{"type":"array","items":"string"}}]}}},{"name":"produces","doc":"What it declares to send.","type":{"type":"array","items":"parley.InstancePort"}},{"name":"started","doc":"When the process began to work.","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"until","doc":"When the lease runs out unless it is renewed, by the clock of the instance.","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"unsettled","doc":"Records taken in and not yet settled.","type":"long","default":0},{"name":"running","doc":"Handlers that run.","type":"long","default":0},{"name":"owned","doc":"The input partitions that it owns.","type":{"type":"array","items":{"name":"parley.OwnedPartitions","doc":"OwnedPartitions are partitions of one topic.","type":"record","fields":[{"name":"topic","doc":"The topic.","type":"string"},{"name":"partitions","doc":"The numbers, in order.","type":{"type":"array","items":"int"}}]}},"default":[]}],"parley.type":"agent.instance"}`, "", &avro.SchemaCache{})
+	if err != nil {
+		panic(err)
+	}
+	return schema
+}()
+
+// Schema returns the Avro schema of AgentInstance, properties included.
+func (AgentInstance) Schema() avro.Schema { return schemaAgentInstance }
+
 // AgentStop ends each instance of an agent once what came before it is settled.
 type AgentStop struct {
 	// Why, for people.

@@ -37,7 +37,10 @@ type Delivery struct {
 	// Spend reports tokens that the handler has spent, for Limits; nil: nobody
 	// counts them. Several goroutines may call it.
 	Spend func(tokens float64)
-	Claim Claim
+	// Budget is what the run may spend of what the message's senders allow. What the
+	// run causes inherits what is left of it at the run's end.
+	Budget *Allowance
+	Claim  Claim
 
 	// Settled, if the handler sets it, is called once when the message is done for
 	// good: its outputs and its mark are acknowledged. It must not block. A crash

@@ -19,7 +19,7 @@ import (
 func newAgentsCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "agents",
-		Short: "Pause and resume agents",
+		Short: "List agents, pause and resume them",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -39,6 +39,8 @@ in the log; offsets and membership of the group are kept.`,
 			Example: "  parley agents resume triage",
 		}),
 		newAgentsStatusCmd(a),
+		newAgentsListCmd(a),
+		newAgentsShowCmd(a),
 	)
 	return cmd
 }

@@ -25,10 +25,14 @@ var _ Log = (*kafka.Log)(nil)
 // Group is the consumer group of an agent.
 type Group struct {
 	Agent     string
-	Group     string              // default: the agent's name
-	Namespace streaming.Namespace // default: parley
-	Streams   []string            // streams subscribed to
-	Types     []string            // message types handled
+	Group     string                     // default: the agent's name
+	Namespace streaming.Namespace        // default: parley
+	Streams   []string                   // streams subscribed to
+	Types     []string                   // message types handled
+	Filters   map[string]*schemas.Filter // by message type: what does not match is skipped
+	// Begins is where a group that began at the end of a stream has begun: what stands
+	// before is not the group's.
+	Begins map[streaming.TopicPartition]int64
 }
 
 // input is one input topic with its companions.

@@ -7,7 +7,7 @@
 //
 //   - done: the ledger has a done mark of it;
 //   - skipped: on a stream, and addressed to another agent or of a type that the
-//     group does not handle;
+//     group does not handle; or not matched by the group's filter of its type;
 //   - duplicate: another record of its partition with the same (ce_source,
 //     ce_id) is settled or retrying;
 //   - retrying: a live copy of it waits in a retry topic;
@@ -18,5 +18,5 @@
 // retrying + dead says something: [Report.Conservation].
 //
 // An audit may be taken while the group works. Skipped is judged by the types
-// that the group handles now, as nothing is written for a record that is passed.
+// and filters that the group handles now, as nothing is written for a record that is passed.
 package audit

@@ -79,7 +79,7 @@ func (a *Auditor) partition(ctx context.Context, in input, p int32, earlier *Rep
 
 	r := newReport(a.group.Agent)
 	r.ledgers[at(in.ledger)] = to[at(in.ledger)]
-	c := counting{group: &a.group, in: in, facts: f, report: r, below: committed[at(in.topic)]}
+	c := counting{ctx: ctx, codec: a.codec, group: &a.group, in: in, facts: f, report: r, below: committed[at(in.topic)]}
 	err = a.log.Scan(ctx, []kafka.Range{{
 		TopicPartition: at(in.topic), From: from[at(in.topic)], To: to[at(in.topic)],
 	}}, c.record)
@@ -125,6 +125,8 @@ func (a *Auditor) bounds(ctx context.Context, topics ...string) (starts, ends ma
 
 // counting counts the records of one input partition.
 type counting struct {
+	ctx    context.Context
+	codec  *schemas.Codec
 	group  *Group
 	in     input
 	facts  *facts
@@ -136,7 +138,7 @@ type counting struct {
 // record that has two, or none, is a problem.
 func (c *counting) record(rec streaming.Record) {
 	c.report.Appended[rec.Topic]++
-	if rec.Offset >= c.below {
+	if rec.Offset >= c.below || rec.Offset < c.group.Begins[streaming.TopicPartition{Topic: rec.Topic, Partition: rec.Partition}] {
 		return
 	}
 	c.report.Accepted++
@@ -172,7 +174,7 @@ func (c *counting) record(rec streaming.Record) {
 		count(&c.report.Retrying)
 		c.report.redelivered(earlier + live.attempts)
 	}
-	if terms == 0 && bad == nil && !c.concerns(&env) {
+	if terms == 0 && bad == nil && (!c.concerns(&env) || c.filtered(&rec, &env)) {
 		count(&c.report.Skipped)
 	}
 	if terms == 0 {
@@ -185,6 +187,23 @@ func (c *counting) record(rec streaming.Record) {
 		c.report.problems.add("%s/%d offset %d (%s %s) has %s", rec.Topic, rec.Partition, rec.Offset, env.Type, env.ID,
 			map[bool]string{true: "ended nowhere", false: "ended twice"}[terms == 0])
 	}
+}
+
+// filtered reports whether a filter of the group passes a message over.
+func (c *counting) filtered(rec *streaming.Record, env *streaming.Envelope) bool {
+	f := c.group.Filters[env.Type]
+	if f == nil {
+		return false
+	}
+	matches, err := f.Match(c.ctx, c.codec, env, string(rec.Key), rec.Value)
+	if err != nil {
+		var dead *streaming.DeadLetterError
+		if !errors.As(err, &dead) {
+			c.report.problems.add("%s/%d offset %d: whether it is filtered cannot be said: %v", rec.Topic, rec.Partition, rec.Offset, err)
+		}
+		return false
+	}
+	return !matches
 }
 
 // concerns reports whether a message on a stream is for this group. What is in

@@ -19,6 +19,7 @@ type TopicSpec struct {
 	Partitions int32  // for a topic that does not exist yet; 0: as Of
 	Of         string // for a companion: its input topic, whose partition count it shares
 	Compacted  bool
+	Churns     bool // Compacted, and written to all the time: it is compacted soon, as it is read from its start
 }
 
 // TopicPlan is what has to be done before a worker can start.
@@ -137,6 +138,8 @@ func (p *TopicPlan) check(s TopicSpec, count, want int32, cfg, ofCfg map[string]
 
 func (l *Log) newConfig(s TopicSpec, ofCfg map[string]string) map[string]string {
 	switch {
+	case s.Churns:
+		return map[string]string{"cleanup.policy": "compact", "segment.bytes": "8388608", "segment.ms": "3600000", "min.cleanable.dirty.ratio": "0.1"}
 	case s.Compacted:
 		return map[string]string{"cleanup.policy": "compact"}
 	case s.Of == "":

@@ -219,6 +219,10 @@ func (m *Machine) Done(c *Copy) {
 	m.end(c)
 }
 
+// Skip tells that c, which Next has said to run, needs no handling: it is settled by
+// having been read, and no fact says so.
+func (m *Machine) Skip(c *Copy) { m.end(c) }
+
 // Dead tells that the dead letter and its mark are acknowledged. The dead
 // letter is the copy with one move more.
 func (m *Machine) Dead(c *Copy) {

@@ -44,9 +44,7 @@ func (l *Lane) caused(m *message, out *streaming.Outgoing, position int, now tim
 	if !out.Lasting && !m.env.Expiry.IsZero() && (env.Expiry.IsZero() || env.Expiry.After(m.env.Expiry)) {
 		env.Expiry = m.env.Expiry
 	}
-	if env.Budget == "" {
-		env.Budget = m.env.Budget
-	}
+	env.Budget = streaming.LowerBudget(m.env.Budget, env.Budget)
 	env.TraceParent, env.TraceState = l.cfg.Trace(m.env.TraceParent, m.env.TraceState)
 	return Record(env, out)
 }

@@ -17,7 +17,8 @@ type message struct {
 	bad  error          // the envelope breaks the contract: what is wrong with it
 	copy lane.Copy      // of an input record. In a tier it stands alone, as it outlives its value in memory
 
-	acked bool // its sender knows that it has arrived
+	judged bool // a filter has said that it is for the group
+	acked  bool // its sender knows that it has arrived
 }
 
 // decodeInput reads a record of the input topic. What parley- hop headers it

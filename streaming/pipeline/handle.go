@@ -36,6 +36,7 @@ type visit struct {
 	outbox   streaming.Outbox
 	steps    attemptSteps
 	state    attemptState
+	budget   streaming.Allowance
 }
 
 // attempted is what an attempt came to.
@@ -83,8 +84,9 @@ func (l *Lane) handle(ctx context.Context, a *attempt) {
 	v := &visit{}
 	v.steps.l, v.steps.c, v.steps.m, v.steps.ctx = l, a.c, m, ctx
 	v.state.l, v.state.id = l, a.c.ID
+	v.budget.Give(m.env.Budget)
 	v.delivery = streaming.Delivery{
-		Envelope: &m.env, Key: m.key, Payload: payload, Attempt: a.number, Outbox: &v.outbox, Steps: &v.steps, State: &v.state,
+		Envelope: &m.env, Key: m.key, Payload: payload, Attempt: a.number, Outbox: &v.outbox, Steps: &v.steps, State: &v.state, Budget: &v.budget,
 		Claim: streaming.Claim{Group: l.cfg.Group, Topic: l.cfg.Topic, Partition: l.cfg.Partition, Epoch: l.epoch},
 	}
 	if l.cfg.Fits != nil {
@@ -102,6 +104,9 @@ func (l *Lane) handle(ctx context.Context, a *attempt) {
 	a.settled = v.delivery.Settled
 	a.ended = l.cfg.Clock.Now()
 	a.err, a.ran, a.took = err, true, a.ended.Sub(start)
+	if unit, refused := v.budget.Refused(); refused {
+		l.cfg.Observer.BudgetExhausted(unit)
+	}
 	if err != nil {
 		var registry *schemas.RegistryUnavailableError
 		if errors.As(err, &registry) {
@@ -113,9 +118,10 @@ func (l *Lane) handle(ctx context.Context, a *attempt) {
 		a.err = tooLarge(a.err)
 		return
 	}
-	staged := v.outbox.Staged()
+	staged, rest := v.outbox.Staged(), v.budget.Rest()
 	a.outputs = a.one[:0]
 	for i := range staged {
+		staged[i].Envelope.Budget = streaming.LowerBudget(rest, staged[i].Envelope.Budget)
 		a.outputs = append(a.outputs, l.caused(m, &staged[i], i, a.ended))
 	}
 	if a.state != nil {

@@ -29,6 +29,7 @@ type Config struct {
 	StateTopic      string // empty: the agent keeps no state
 
 	Handlers       map[string]streaming.Handler // by message type
+	Filters        map[string]*schemas.Filter   // by message type; what does not match is skipped
 	Policy         retry.Policy
 	Parallel       int           // handlers running at once in this lane
 	HandlerTimeout time.Duration // 0: none
@@ -132,6 +133,7 @@ type Lane struct {
 type Positions struct {
 	Commit  []int64 // per log, the input topic first: may be committed
 	Pending int     // input records that are not settled
+	Running int     // handlers
 	Idle    bool    // nothing is waiting, running or unacknowledged
 }
 

@@ -170,6 +170,11 @@ func (l *Lane) decide() {
 // start hands a message to its handler.
 func (l *Lane) start(d lane.Decision, m *message, now time.Time) {
 	c := d.Copy
+	if f := l.unjudged(c, m); f != nil {
+		l.running++
+		go l.judge(f, c, m)
+		return
+	}
 	if m.bad == nil && m.env.Ack == streaming.AckDelivered && c.Moves == 0 && c.Attempts == 0 && !m.acked {
 		l.running++
 		go l.acknowledge(c, m, now)
@@ -278,6 +283,7 @@ func (l *Lane) publish() {
 	p := Positions{
 		Commit:  commit,
 		Pending: l.machine.Unsettled(lane.Input) + len(l.answering),
+		Running: l.running,
 		Idle:    l.machine.Live() == 0 && l.running == 0 && len(l.answering) == 0 && l.appends == 0 && len(l.staged) == 0,
 	}
 	crowded := l.isCrowded() || l.isOverfull()

@@ -43,6 +43,8 @@ type Observer interface {
 	// or, not kept, that an answer was too large to be kept for that.
 	AnsweredAgain()
 	AnswerNotKept()
+	// BudgetExhausted says that in a run of a handler a charge was over the budget.
+	BudgetExhausted(unit string)
 	// LedgerWindow says how far back a partition's ledger remembers every
 	// settled message, and how far it is meant to.
 	LedgerWindow(partition int32, effective, configured time.Duration)

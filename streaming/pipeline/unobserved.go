@@ -76,3 +76,6 @@ func (Unobserved) AnsweredAgain() {}
 
 // AnswerNotKept implements Observer.
 func (Unobserved) AnswerNotKept() {}
+
+// BudgetExhausted implements Observer.
+func (Unobserved) BudgetExhausted(string) {}

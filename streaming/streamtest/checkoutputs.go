@@ -21,7 +21,7 @@ type output struct {
 	differs   bool // not all of them have that value
 }
 
-// outputs are all messages but contracts that stand in topics that are no companions, by
+// outputs are all messages but contracts and instances that stand in topics that are no companions, by
 // their IDs: the place of the first, and how many there are.
 func (m *simulator) outputs(l *log) map[msgID]*output {
 	all := make(map[msgID]*output)
@@ -31,7 +31,7 @@ func (m *simulator) outputs(l *log) map[msgID]*output {
 		}
 		for i := range records {
 			env, _ := schemas.DecodeEnvelope(&records[i])
-			if env.Type == schemas.TypeAgentContract {
+			if env.Type == schemas.TypeAgentContract || schemas.IsInstanceKey(records[i].Key) {
 				continue // of a worker, not of a handler
 			}
 			id := named(&records[i])

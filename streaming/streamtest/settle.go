@@ -163,7 +163,7 @@ func (a *agent) logs() []string {
 }
 
 func (a *agent) group() audit.Group {
-	g := audit.Group{Agent: a.cfg.Agent, Group: a.cfg.Group, Namespace: a.cfg.Namespace, Streams: a.cfg.Streams}
+	g := audit.Group{Agent: a.cfg.Agent, Group: a.cfg.Group, Namespace: a.cfg.Namespace, Streams: a.cfg.Streams, Filters: a.cfg.Filters}
 	for t := range a.cfg.Handlers {
 		g.Types = append(g.Types, t)
 	}

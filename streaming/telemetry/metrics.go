@@ -61,6 +61,8 @@ type Metrics struct {
 	window, windowLimit             *prometheus.GaugeVec
 	outbox                          outboxMetrics
 	repliesDropped                  *prometheus.CounterVec
+	budgets, requestsFailed         *prometheus.CounterVec
+	directorySkipped                prometheus.Counter
 	negotiations                    negotiations
 	boards                          boardMetrics
 
@@ -127,11 +129,13 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 		negotiations:   newNegotiations(),
 		boards:         newBoardMetrics(),
 		agents:         map[string]*Agent{},
+		budgets:        newBudgets(),
+
+		requestsFailed: newRequestsFailed(), directorySkipped: newDirectorySkipped(),
 	}
 	var errs []error
 	for _, c := range append([]prometheus.Collector{
 		m.consumed, m.sent, m.process, m.endToEnd, m.lateness, m.redelivered, m.duplicate,
-		m.skipped, m.retries, m.dead, m.inFlight, m.inFlightBytes, m.lag, m.answered, m.notKept, m.window, m.windowLimit, m.outbox.sent, m.outbox.parked, m.outbox.oldest, m.repliesDropped,
 	}, slices.Concat(m.pressure.collectors(), m.negotiations.collectors(), m.boards.collectors())...) {
 		errs = append(errs, reg.Register(c))
 	}
@@ -258,6 +262,9 @@ func (a *Agent) Input(topic string) *Input {
 		streaming.ReasonHandler, streaming.ReasonPanic, streaming.ReasonTimeout, streaming.ReasonPermanent,
 	} {
 		i.failed[r] = m.process.WithLabelValues(a.name, topic, string(r))
+	}
+	for _, unit := range knownUnits {
+		m.budgets.WithLabelValues(a.name, unit)
 	}
 	a.inputs[topic] = i
 	return i

@@ -50,6 +50,9 @@ var contract = map[string][]string{
 	"parley_board_proposals_total":              {"board"},
 	"parley_board_conflicts_total":              {"board"},
 	"parley_board_bad_total":                    {"board", "what"},
+	"parley_budget_exhausted_total":             {"agent", "unit"},
+	"parley_requests_failed_total":              {"agent", "why"},
+	"parley_directory_skipped_total":            nil,
 }
 
 func newMetrics(t *testing.T) (*Metrics, *prometheus.Registry) {

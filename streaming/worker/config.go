@@ -21,11 +21,22 @@ type Config struct {
 	Group     string              // default: the agent's name
 	Namespace streaming.Namespace // default: parley
 	Streams   []string            // streams subscribed to, beside the inbox
+	From      From                // where a new group begins to read its streams; default: FromStart
 	Handlers  map[string]streaming.Handler
+	Filters   map[string]*schemas.Filter // by message type: what does not match is skipped, on the inbox, too
 
 	// Contract is published in the topic of agents at the start, under the group's
 	// key, if it differs from what stands there. Default: none.
 	Contract *schemas.AgentContract
+
+	// Lease is for how long this instance says that it is there, in the topic of agents;
+	// it says so three times as often. Default: DefaultLease; negative: it does not.
+	Lease   time.Duration
+	Version string // of the build, as the directory shows it; default: none
+
+	// Agents is told each record of the topic of agents, in order: no handler is started
+	// before it has had what stood there. It must not block. Default: nobody.
+	Agents func(rec *streaming.Record)
 
 	Kafka kafka.Config
 	Codec *schemas.Codec // required
@@ -139,6 +150,7 @@ func (c Config) withDefaults() Config {
 	c.GroupProtocol = or(c.GroupProtocol, kafka.ProtocolClassic)
 	c.RebalanceTimeout = or(c.RebalanceTimeout, time.Minute)
 	c.Partitions = or(c.Partitions, 6)
+	c.Lease = or(c.Lease, DefaultLease)
 	c.Replication = or(c.Replication, -1)
 	if c.Observe == nil {
 		c.Observe = func(string) pipeline.Observer { return pipeline.Unobserved{} }
@@ -240,7 +252,7 @@ func (c Config) Validate() error {
 	if c.AnswerBytes > pipeline.MaxAnswerBytes {
 		errs = append(errs, fmt.Errorf("an answer of %d bytes cannot be kept: at most %d", c.AnswerBytes, pipeline.MaxAnswerBytes))
 	}
-	errs = append(errs, c.Kafka.Validate(), c.Limits.Validate(), c.Retry.Validate())
+	errs = append(errs, c.From.validate(), c.Kafka.Validate(), c.Limits.Validate(), c.Retry.Validate())
 	return errors.Join(errs...)
 }
 

@@ -12,7 +12,7 @@ import (
 
 // ControlTopic is the topic of agents as a worker needs it.
 func ControlTopic(ns streaming.Namespace) kafka.TopicSpec {
-	return kafka.TopicSpec{Name: ns.Agents(), Partitions: 1, Compacted: true}
+	return kafka.TopicSpec{Name: ns.Agents(), Partitions: 1, Compacted: true, Churns: true}
 }
 
 // controlRetry is how long a control record waits while the registry is down.
@@ -34,6 +34,9 @@ func (w *Worker) followControl(ctx context.Context) error {
 // told takes in one record of the topic of agents. What is not about control
 // or this group's contract is for others, or of a later version.
 func (w *Worker) told(ctx context.Context, rec *streaming.Record) {
+	if w.cfg.Agents != nil {
+		w.cfg.Agents(rec)
+	}
 	if string(rec.Key) == schemas.ContractKey(w.cfg.Group) {
 		w.standing = rec.Value
 		return

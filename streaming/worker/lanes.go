@@ -150,7 +150,7 @@ func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
 		Agent: cfg.Agent, Group: cfg.Group, Namespace: cfg.Namespace,
 		Topic: tp.Topic, Partition: tp.Partition, Inbox: in.inbox,
 		Tiers: in.tiers, DeadLetterTopic: in.dead, LedgerTopic: in.ledger, StateTopic: in.state,
-		Handlers: ls.w.handlers(in), Policy: cfg.Retry, Parallel: cfg.Parallel, HandlerTimeout: cfg.HandlerTimeout,
+		Handlers: ls.w.handlers(in), Filters: cfg.Filters, Policy: cfg.Retry, Parallel: cfg.Parallel, HandlerTimeout: cfg.HandlerTimeout,
 		Breaker: ls.w.breaker, Gate: ls.w.gate, Alone: ls.w.alone, Limiter: ls.w.limiter, Memory: ls.w.memory,
 		MaxPending: cfg.MaxPending, MaxHeld: cfg.MaxHeld,
 		MaxWaiting: cfg.MaxWaiting, Unordered: cfg.Unordered, Hold: cfg.Hold,

@@ -90,6 +90,12 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 		return err
 	}
+	if err := w.fixEnds(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
 
 	if w.cfg.ExactlyOnce {
 		if w.transactions, err = newTransactions(w); err != nil {
@@ -121,6 +127,14 @@ func (w *Worker) Run(ctx context.Context) error {
 			w.fail(err)
 		}
 	})
+	here := &announcing{w: w, started: w.cfg.Clock.Now()}
+	announced := make(chan struct{})
+	announcingCtx, silent := context.WithCancel(running)
+	defer silent()
+	go func() {
+		defer close(announced)
+		w.announce(announcingCtx, here)
+	}()
 	transacting, giveUp := context.WithCancel(running)
 	defer giveUp()
 	if w.transactions != nil {
@@ -138,6 +152,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer bound.Stop()
 	w.drain()
 	member.Leave()
+	silent()
+	<-announced
+	here.leave()
 	stop()
 	background.Wait()
 	select {
