@@ -56,6 +56,8 @@ type Agent struct {
 
 	questions map[string]question
 	answers   map[string]streaming.Handler // of the types of their answers
+	routed    bool
+	routing   *routing // made with the first worker, and kept: other workers share the link
 	link      *link
 	errs      []error
 
@@ -75,6 +77,7 @@ type link struct {
 
 	exactlyOnce bool
 	platform    *Platform
+	routing     *routing // nil: it does not route
 }
 
 // New returns an agent without handlers. Names are [a-z0-9-]+.

@@ -2,6 +2,7 @@ package routes
 
 import (
 	"slices"
+	"time"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
 )
@@ -15,6 +16,7 @@ type Entry struct {
 	Key     string
 	Version int64 // by the key
 	Offset  int64
+	Time    time.Time
 	Set     *schemas.RouteSet // nil: it cannot be read, and changes nothing but the version
 }
 

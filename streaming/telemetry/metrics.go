@@ -59,7 +59,7 @@ type Metrics struct {
 	pressure                        pressure
 	window, windowLimit             *prometheus.GaugeVec
 	outbox                          outboxMetrics
-	repliesDropped                  *prometheus.CounterVec
+	repliesDropped, routeErrors     *prometheus.CounterVec
 	negotiations                    negotiations
 
 	mu     sync.Mutex
@@ -123,12 +123,13 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 
 		repliesDropped: newRepliesDropped(),
 		negotiations:   newNegotiations(),
+		routeErrors:    newRouteErrors(),
 		agents:         map[string]*Agent{},
 	}
 	var errs []error
 	for _, c := range append([]prometheus.Collector{
 		m.consumed, m.sent, m.process, m.endToEnd, m.lateness, m.redelivered, m.duplicate,
-		m.skipped, m.retries, m.dead, m.inFlight, m.inFlightBytes, m.lag, m.answered, m.notKept, m.window, m.windowLimit, m.outbox.sent, m.outbox.parked, m.outbox.oldest, m.repliesDropped,
+		m.skipped, m.retries, m.dead, m.inFlight, m.inFlightBytes, m.lag, m.answered, m.notKept, m.window, m.windowLimit, m.outbox.sent, m.outbox.parked, m.outbox.oldest, m.repliesDropped, m.routeErrors,
 	}, append(m.pressure.collectors(), m.negotiations.collectors()...)...) {
 		errs = append(errs, reg.Register(c))
 	}

@@ -22,6 +22,7 @@ func TestHandler(t *testing.T) {
 	m.Agent("a").Instance()
 	m.Outbox("shop")
 	m.Replies("a").Dropped("late")
+	m.Routes("a").Failed("r", "compile")
 	negotiate(m)
 	var notReady error
 	h := Handler(reg, func() error { return notReady })
@@ -172,6 +173,7 @@ func TestWriteExposition(t *testing.T) {
 	m.Agent("a").Instance()
 	m.Outbox("shop")
 	m.Replies("a").Dropped("late")
+	m.Routes("a").Failed("r", "compile")
 	negotiate(m)
 	path := filepath.Join(dir, "metrics.prom")
 	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {

@@ -24,6 +24,7 @@ func (w *Worker) followControl(ctx context.Context) error {
 	var publishing sync.WaitGroup
 	defer publishing.Wait()
 	return w.log.Tail(ctx, w.cfg.Namespace.Agents(), func(rec streaming.Record) { w.told(ctx, &rec) }, func() {
+		w.awaitFollowed(ctx)
 		w.controlled = true
 		w.obey()
 		standing := w.standing

@@ -38,6 +38,7 @@ type Worker struct {
 	lanes        *lanes
 	transactions *transactions // exactly once; else nil
 
+	followed chan struct{} // one for each topic of Config.Follow that has been read
 	failed   chan error
 	stopping sync.Once
 	stopped  chan struct{} // agent.stop has been obeyed
@@ -58,6 +59,8 @@ func New(cfg Config) (*Worker, error) {
 		gate:    new(pipeline.Gate),
 		alone:   new(pipeline.Alone),
 		failed:  make(chan error, 1),
+
+		followed: make(chan struct{}, len(cfg.Follow)),
 		stopped: make(chan struct{}),
 		ready:   make(chan struct{}),
 
@@ -121,6 +124,13 @@ func (w *Worker) Run(ctx context.Context) error {
 			w.fail(err)
 		}
 	})
+	for _, f := range w.cfg.Follow {
+		background.Go(func() {
+			if err := w.follow(running, f); err != nil {
+				w.fail(err)
+			}
+		})
+	}
 	transacting, giveUp := context.WithCancel(running)
 	defer giveUp()
 	if w.transactions != nil {
