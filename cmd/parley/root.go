@@ -64,6 +64,8 @@ func newRoot(a *app) *cobra.Command {
 		newDLQCmd(a),
 		newAgentsCmd(a),
 		newContractsCmd(a),
+		newRoutesCmd(a),
+		newRouterCmd(a),
 		newSchemaCmd(a),
 		newOutboxCmd(a),
 		newVersionCmd(a),

@@ -61,8 +61,8 @@ func New(cfg Config) (*Worker, error) {
 		failed:  make(chan error, 1),
 
 		followed: make(chan struct{}, len(cfg.Follow)),
-		stopped: make(chan struct{}),
-		ready:   make(chan struct{}),
+		stopped:  make(chan struct{}),
+		ready:    make(chan struct{}),
 
 		committing: make(turn, 1),
 	}
