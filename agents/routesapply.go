@@ -143,12 +143,12 @@ func (s *Sender) applyRoutes(ctx context.Context, reader *routesReader, set *sch
 	if err := s.complete(&out); err != nil {
 		return 0, err
 	}
-	offsets, err := s.log.AppendSync(ctx, pipeline.Record(&out.Envelope, &out))
-	if err != nil {
-		return 0, err
+	offset, err := s.appendRoutes(ctx, pipeline.Record(&out.Envelope, &out))
+	if err == nil {
+		err = s.awaitRoutes(ctx, reader, offset+1)
 	}
-	if err := s.awaitRoutes(ctx, reader, offsets[0]+1); err != nil {
-		return 0, fmt.Errorf("version %d was written, and it is not known whether it counts; `parley routes history` shows it: %w", set.Version, err)
+	if err != nil {
+		return 0, fmt.Errorf("it is not known whether version %d is in force; `parley routes history` shows it: %w", set.Version, err)
 	}
 	reader.mu.Lock()
 	first, _ := reader.log.Find(set.Version)
@@ -165,6 +165,26 @@ func (s *Sender) applyRoutes(ctx context.Context, reader *routesReader, set *sch
 	return set.Version, nil
 }
 
+// appendRoutes appends records and returns the offset of the last, or an error when ctx
+// ends: the client itself waits for a broker that does not answer until it is closed.
+func (s *Sender) appendRoutes(ctx context.Context, recs ...*streaming.Record) (int64, error) {
+	type appended struct {
+		offsets []int64
+		err     error
+	}
+	done := make(chan appended, 1)
+	go func() {
+		offsets, err := s.log.AppendSync(ctx, recs...)
+		done <- appended{offsets, err}
+	}()
+	select {
+	case a := <-done:
+		return a.offsets[len(a.offsets)-1], a.err
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+}
+
 // takeBack removes what no reader needs. What fails is done with the next set.
 func (s *Sender) takeBack(ctx context.Context, keys []string) {
 	var recs []*streaming.Record
@@ -174,7 +194,7 @@ func (s *Sender) takeBack(ctx context.Context, keys []string) {
 	if len(recs) == 0 {
 		return
 	}
-	if _, err := s.log.AppendSync(ctx, recs...); err != nil {
+	if _, err := s.appendRoutes(ctx, recs...); err != nil {
 		s.p.cfg.Logger.Info("outdated routes stay in the topic until the next are applied", "error", err)
 	}
 }
