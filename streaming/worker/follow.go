@@ -20,17 +20,9 @@ type Follow struct {
 func (w *Worker) follow(ctx context.Context, f Follow) error {
 	return w.log.Tail(ctx, f.Topic.Name, func(rec streaming.Record) { f.Each(ctx, rec) }, func() {
 		f.CaughtUp()
-		w.followed <- struct{}{}
+		w.controlling.Lock()
+		defer w.controlling.Unlock()
+		w.unread--
+		w.obey()
 	})
-}
-
-// awaitFollowed waits until all topics that are followed have been read.
-func (w *Worker) awaitFollowed(ctx context.Context) {
-	for range w.cfg.Follow {
-		select {
-		case <-w.followed:
-		case <-ctx.Done():
-			return
-		}
-	}
 }

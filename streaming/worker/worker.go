@@ -26,19 +26,20 @@ type Worker struct {
 	limiter *pipeline.Limiter
 	memory  *pipeline.Memory
 
-	// What an operator wants; on the goroutine of followControl.
-	wanted     schemas.Control
-	paused     bool   // as last obeyed
-	controlled bool   // all that was said before the start has been read
-	standing   []byte // the group's contract in the topic of agents
-	alone      *pipeline.Alone
+	controlling sync.Mutex      // of the following
+	wanted      schemas.Control // what an operator wants
+	paused      bool            // as last obeyed
+	controlled  bool            // all that was said before the start has been read
+	unread      int             // topics of Config.Follow that have not been read yet
+
+	standing []byte // the group's contract in the topic of agents; on the goroutine of followControl
+	alone    *pipeline.Alone
 
 	log          *kafka.Log
 	member       *kafka.Member
 	lanes        *lanes
 	transactions *transactions // exactly once; else nil
 
-	followed chan struct{} // one for each topic of Config.Follow that has been read
 	failed   chan error
 	stopping sync.Once
 	stopped  chan struct{} // agent.stop has been obeyed
@@ -60,9 +61,9 @@ func New(cfg Config) (*Worker, error) {
 		alone:   new(pipeline.Alone),
 		failed:  make(chan error, 1),
 
-		followed: make(chan struct{}, len(cfg.Follow)),
-		stopped:  make(chan struct{}),
-		ready:    make(chan struct{}),
+		unread:  len(cfg.Follow),
+		stopped: make(chan struct{}),
+		ready:   make(chan struct{}),
 
 		committing: make(turn, 1),
 	}
