@@ -289,9 +289,14 @@ func TestOfTwoThatApplyAtOnceOneIsTold(t *testing.T) {
 	if len(won)+lost != appliers*each || lost == 0 {
 		t.Errorf("%d were applied and %d lost", len(won), lost)
 	}
+	// Only the latest are kept.
+	var last int64
+	for range routes.Kept + 2 {
+		last = r.apply(t, route("r", "", "agent:a"))
+	}
 	history, err := r.sender(t, "fresh").RouteHistory(t.Context())
-	if err != nil || history[0].Version != won[len(won)-1] || len(history) > routes.Kept+appliers || len(history) < routes.Kept {
-		t.Errorf("%d versions are kept, the last is %d; %v", len(history), history[0].Version, err)
+	if err != nil || last != int64(len(won)+routes.Kept+2) || history[0].Version != last || len(history) != routes.Kept {
+		t.Errorf("%d versions are kept, the last is %d; %v", len(history), last, err)
 	}
 }
 
@@ -423,5 +428,90 @@ func TestAnAgentThatDoesNotDeclareItCannotRoute(t *testing.T) {
 	r.send(t, "plain", "x")
 	if reason, text := r.dead(t, "plain"); reason != "handler" || !strings.Contains(text, "agents.Routes(a)") {
 		t.Error(reason, text)
+	}
+}
+
+// TestRoutesChangeUnderLoad is the small form of the one in integration: three
+// instances, and senders that route by themselves, while the routes change from one
+// pair of streams to the other and back.
+func TestRoutesChangeUnderLoad(t *testing.T) {
+	r := newRouting(t)
+	pairs := [][]string{{"a", "b"}, {"c", "d"}}
+	var topics []string
+	for _, stream := range slices.Concat(pairs...) {
+		topics = append(topics, "parley.events."+stream)
+	}
+	if _, err := kadm.NewClient(r.c.Client(t)).CreateTopics(t.Context(), 2, 1, nil, topics...); err != nil {
+		t.Fatal(err)
+	}
+	apply := func(n int) {
+		t.Helper()
+		p := pairs[n%2]
+		r.apply(t, route("one", "payload.reason == 'load'", "stream:"+p[0]), route("two", "source != ''", "stream:"+p[1]))
+	}
+	apply(0)
+	for range 3 {
+		r.routes(t, "sorter", agents.Config{})
+	}
+	const each = 600
+	var loading sync.WaitGroup
+	for i := range 3 {
+		s := r.sender(t, fmt.Sprint("sender-", i))
+		loading.Go(func() {
+			for n := range each {
+				id := agents.ID(fmt.Sprintf("%d-%d", i, n))
+				var err error
+				if n%10 == 0 { // by itself
+					err = s.Route(t.Context(), schemas.ErrorReply{Reason: "load"}, id)
+				} else {
+					err = s.Send(t.Context(), s.ToAgent("sorter", schemas.ErrorReply{Reason: "load"}, id, agents.Key(fmt.Sprint(n%50))))
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	loaded := make(chan struct{})
+	go func() { loading.Wait(); close(loaded) }()
+	changes := 0
+	for changing := true; changing; {
+		select {
+		case <-loaded:
+			changing = false
+		case <-time.After(50 * time.Millisecond):
+			changes++
+			apply(changes)
+		}
+	}
+	at := make(map[string][]string)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		clear(at)
+		n := 0
+		for _, rec := range r.c.ReadAll(t, topics...) {
+			n++
+			h := headers(rec)
+			id := h["ce_id"]
+			if h["ce_source"] == "sorter" {
+				id = h["ce_causationid"]
+			}
+			at[id] = append(at[id], rec.Topic)
+		}
+		if n >= 2*3*each || time.Now().After(deadline) {
+			break
+		}
+	}
+	by := make(map[string]int)
+	for id, places := range at {
+		slices.Sort(places)
+		if !slices.Equal(places, topics[:2]) && !slices.Equal(places, topics[2:]) {
+			t.Errorf("%s is in %v", id, places)
+		}
+		by[places[0]]++
+	}
+	t.Logf("%d changes; %v", changes, by)
+	if len(at) != 3*each || len(by) != 2 || changes < 3 {
+		t.Errorf("%d of %d messages, %d changes, %v", len(at), 3*each, changes, by)
 	}
 }
