@@ -61,6 +61,8 @@ type Agent struct {
 
 	questions map[string]question
 	answers   map[string]streaming.Handler // of the types of their answers
+	routed    bool
+	routing   *routing // made with the first worker, and kept: other workers share the link
 	link      *link
 	errs      []error
 
@@ -83,6 +85,7 @@ type link struct {
 	directory *DirectoryView
 
 	exactlyOnce bool
+	routing     *routing // nil: it does not route
 }
 
 // New returns an agent without handlers. Names are [a-z0-9-]+.

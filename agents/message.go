@@ -136,6 +136,7 @@ type outgoing struct {
 	kind      streaming.Kind
 	to        string
 	key       string // empty: the conversation
+	routed    bool   // data has named it
 }
 
 // encode returns the type of a payload and its value.
@@ -154,6 +155,7 @@ func encode(ctx context.Context, codec *schemas.Codec, payload schemas.Message) 
 func (o outgoing) fill(out *streaming.Outgoing, messageType string, value []byte, opts []Option) {
 	out.Topic, out.Partition, out.Key, out.Value = o.topic, o.partition, o.key, value
 	out.Envelope.Kind, out.Envelope.Recipient, out.Envelope.Type = o.kind, o.to, messageType
+	out.Routed = o.routed
 	for _, opt := range opts {
 		opt(out)
 	}
@@ -195,6 +197,11 @@ func (b *outbox) stageAny(to outgoing, payload schemas.Message, opts []Option) e
 	if err != nil {
 		return err
 	}
+	return b.add(to, messageType, value, opts)
+}
+
+// add stages an encoded message.
+func (b *outbox) add(to outgoing, messageType string, value []byte, opts []Option) error {
 	out := b.cause.Outbox.Next()
 	to.fill(out, messageType, value, opts)
 	if e := b.asker; e != nil {
@@ -203,19 +210,18 @@ func (b *outbox) stageAny(to outgoing, payload schemas.Message, opts []Option) e
 			out.Envelope.Expiry = e.Expiry
 		}
 	}
-	if err := checkBudget(out); err != nil {
-		b.cause.Outbox.Unstage()
-		return err
+	err := checkBudget(out)
+	if err == nil {
+		err = validSlip(out)
 	}
 	if e := b.asker; e != nil { // whoever has answered may have sent no budget
 		out.Envelope.Budget = streaming.LowerBudget(e.Budget, out.Envelope.Budget)
 	}
-	if b.cause.Fits == nil {
-		return nil
+	if err == nil && b.cause.Fits != nil {
+		err = b.cause.Fits(out)
 	}
-	if err := b.cause.Fits(out); err != nil {
+	if err != nil {
 		b.cause.Outbox.Unstage()
-		return err
 	}
-	return nil
+	return err
 }

@@ -119,6 +119,7 @@ func (p *Platform) WorkerConfig(a *Agent) (worker.Config, error) {
 		replies := p.cfg.Metrics.Replies(a.name)
 		a.link.dropped = func(why DroppedReply) { replies.Dropped(string(why)) }
 	}
+	p.link(a)
 	cfg := p.workerConfig(a)
 	cfg.Agents = a.link.directory.Take
 	if err := errors.Join(append(slices.Concat(a.errs, a.upcastErrors()), cfg.Validate())...); err != nil {
@@ -126,6 +127,9 @@ func (p *Platform) WorkerConfig(a *Agent) (worker.Config, error) {
 	}
 	published := a.Contract().Record()
 	cfg.Contract = &published
+	if a.routed {
+		cfg.Follow = append(cfg.Follow, a.link.routing.follow(p.cfg.Namespace))
+	}
 	return cfg, nil
 }
 
@@ -140,7 +144,13 @@ func (p *Platform) Run(ctx context.Context, a *Agent) error {
 }
 
 // Topics lists the topics that an agent needs.
-func (p *Platform) Topics(a *Agent) []kafka.TopicSpec { return p.workerConfig(a).TopicSpecs() }
+func (p *Platform) Topics(a *Agent) []kafka.TopicSpec {
+	specs := p.workerConfig(a).TopicSpecs()
+	if a.routed {
+		specs = append(specs, routesTopic(p.cfg.Namespace))
+	}
+	return specs
+}
 
 // buildVersion is the version of the binary's main module.
 func buildVersion() string {

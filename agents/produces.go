@@ -87,6 +87,15 @@ func (d *declared) check(to Destination, payload schemas.Message) error {
 	return &UndeclaredError{Agent: d.agent, Type: messageType, To: to, payload: strings.TrimLeft(fmt.Sprintf("%T", payload), "*")}
 }
 
+// checkRouted is check for what goes where data says: its type has to be declared,
+// for whatever place.
+func (d *declared) checkRouted(to Destination, payload schemas.Message) error {
+	if _, ok := d.schemas[schemas.MessageType(payload.Schema())]; ok {
+		return nil
+	}
+	return d.check(to, payload)
+}
+
 // UndeclaredError says that a handler has tried to send what its agent does not
 // declare. Nothing was staged. As a handler's outcome it is retried like any other
 // error, so that a version of the agent that declares it can still settle the

@@ -23,6 +23,8 @@ type Sender struct {
 	name string
 	log  *kafka.Log
 	sent func(topic string, n int)
+
+	routes senderRoutes
 }
 
 // Sender returns a sender with that agent name.
@@ -44,7 +46,10 @@ func (p *Platform) Sender(name string) (*Sender, error) {
 }
 
 // Close ends the sender. What was sent before is durable.
-func (s *Sender) Close() { s.log.Close() }
+func (s *Sender) Close() {
+	s.routes.close()
+	s.log.Close()
+}
 
 // Draft is a message not yet sent.
 type Draft struct {
@@ -174,10 +179,18 @@ func (s *Sender) record(ctx context.Context, d Draft) (*streaming.Record, error)
 	}
 	var out streaming.Outgoing
 	d.to.fill(&out, messageType, value, d.opts)
-	if err := checkBudget(&out); err != nil {
+	if err := s.complete(&out); err != nil {
 		return nil, err
 	}
-	env := out.Envelope
+	return pipeline.Record(&out.Envelope, &out), nil
+}
+
+// complete makes a message the root of a conversation, or says what is wrong with it.
+func (s *Sender) complete(out *streaming.Outgoing) error {
+	if err := checkBudget(out); err != nil {
+		return err
+	}
+	env := &out.Envelope
 	env.Source = s.name
 	if env.ID == "" {
 		env.ID = schemas.NewID()
@@ -188,5 +201,5 @@ func (s *Sender) record(ctx context.Context, d Draft) (*streaming.Record, error)
 	env.Time = time.Now()
 	env.Hops = streaming.DefaultHops
 	env.TraceParent, env.TraceState = telemetry.Propagate("", "")
-	return pipeline.Record(&env, &out), nil
+	return validSlip(out)
 }

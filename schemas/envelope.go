@@ -36,6 +36,9 @@ const (
 	HeaderContentType = "content-type"
 	HeaderTraceParent = "traceparent"
 	HeaderTraceState  = "tracestate"
+
+	// HeaderForwarded are the agents that have forwarded the message, in order.
+	HeaderForwarded = "parley-forwarded"
 )
 
 // What version 1 of the wire contract writes in its fixed headers.
@@ -445,16 +448,16 @@ func (d *envelopeDecoder) budget(v []byte) {
 	d.text(&d.env.Budget, HeaderBudget, v)
 }
 
-// maxRoute bounds the agents of a routing slip: no message has the hops for
+// MaxRoute is how many agents a routing slip may have: no message has the hops for
 // more.
-const maxRoute = 256
+const MaxRoute = 256
 
 func (d *envelopeDecoder) route(v []byte) {
 	if d.env.Route != nil {
 		return
 	}
-	if n := bytes.Count(v, []byte(",")) + 1; n > maxRoute {
-		d.fail(HeaderRoute, strconv.Itoa(n)+" agents are more than "+strconv.Itoa(maxRoute))
+	if n := bytes.Count(v, []byte(",")) + 1; n > MaxRoute {
+		d.fail(HeaderRoute, strconv.Itoa(n)+" agents are more than "+strconv.Itoa(MaxRoute))
 		return
 	}
 	d.env.Route = strings.Split(string(v), ",")

@@ -59,3 +59,20 @@ func (m *MemoryRegistry) ID(_ context.Context, schema avro.Schema) (int, error) 
 	m.ids.put(schema, id)
 	return id, nil
 }
+
+// LatestOfType returns the schemas that name a message type, the latest of each
+// record.
+func (m *MemoryRegistry) LatestOfType(_ context.Context, messageType string) ([]Registered, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	var found []Registered
+	seen := make(map[string]bool)
+	for id := len(m.byID); id > 0; id-- {
+		schema := m.byID[id-1]
+		if subject := FullName(schema); MessageType(schema) == messageType && !seen[subject] {
+			seen[subject] = true
+			found = append(found, Registered{ID: id, Subject: subject, Schema: schema})
+		}
+	}
+	return found, nil
+}

@@ -425,3 +425,49 @@ var schemaLedgerEntry = func() avro.Schema {
 
 // Schema returns the Avro schema of LedgerEntry, properties included.
 func (LedgerEntry) Schema() avro.Schema { return schemaLedgerEntry }
+
+// RouteDestination is one place that a route names.
+type RouteDestination struct {
+	// agent:NAME or stream:NAME.
+	To string `avro:"to"`
+	// Its share in the mode weighted.
+	Weight int32 `avro:"weight"`
+}
+
+// Route says which messages go where.
+type Route struct {
+	// Unique in its set.
+	Name string `avro:"name"`
+	// CEL over the message's attributes and payload; empty: every message.
+	Match string `avro:"match"`
+	// The message types that it looks at; none: any, and then match has no payload.
+	Types        []string           `avro:"types"`
+	Destinations []RouteDestination `avro:"destinations"`
+	// fanout, first, weighted or key.
+	Mode string `avro:"mode"`
+	// The higher is looked at first; equal ones by name.
+	Priority int32 `avro:"priority"`
+}
+
+// RouteSet is all routes of one version. It stands in the topic of routes under the key VERSION/ID; of the sets of one version the first in the log counts.
+type RouteSet struct {
+	// One more than that of the set before; from 1.
+	Version int64   `avro:"version"`
+	Routes  []Route `avro:"routes"`
+	// Who, for people.
+	By string `avro:"by"`
+	// Why, for people.
+	Reason string `avro:"reason"`
+}
+
+var schemaRouteSet = func() avro.Schema {
+	// A cache of its own: another version of a nested type may be in the process.
+	schema, err := avro.ParseWithCache(`{"name":"parley.RouteSet","doc":"RouteSet is all routes of one version. It stands in the topic of routes under the key VERSION/ID; of the sets of one version the first in the log counts.","type":"record","fields":[{"name":"version","doc":"One more than that of the set before; from 1.","type":"long"},{"name":"routes","type":{"type":"array","items":{"name":"parley.Route","doc":"Route says which messages go where.","type":"record","fields":[{"name":"name","doc":"Unique in its set.","type":"string"},{"name":"match","doc":"CEL over the message's attributes and payload; empty: every message.","type":"string","default":""},{"name":"types","doc":"The message types that it looks at; none: any, and then match has no payload.","type":{"type":"array","items":"string"},"default":[]},{"name":"destinations","type":{"type":"array","items":{"name":"parley.RouteDestination","doc":"RouteDestination is one place that a route names.","type":"record","fields":[{"name":"to","doc":"agent:NAME or stream:NAME.","type":"string"},{"name":"weight","doc":"Its share in the mode weighted.","type":"int","default":1}]}}},{"name":"mode","doc":"fanout, first, weighted or key.","type":"string","default":"fanout"},{"name":"priority","doc":"The higher is looked at first; equal ones by name.","type":"int","default":0}]}}},{"name":"by","doc":"Who, for people.","type":"string","default":""},{"name":"reason","doc":"Why, for people.","type":"string","default":""}],"parley.type":"route.set"}`, "", &avro.SchemaCache{})
+	if err != nil {
+		panic(err)
+	}
+	return schema
+}()
+
+// Schema returns the Avro schema of RouteSet, properties included.
+func (RouteSet) Schema() avro.Schema { return schemaRouteSet }

@@ -16,6 +16,18 @@ type Handler interface {
 	Handle(ctx context.Context, d *Delivery) error
 }
 
+// AnyType is where a map of handlers by message type has the one for all types that
+// have none of their own.
+const AnyType = "*"
+
+// Raw is what a handler's New returns, or its Target, where it wants the value as it
+// came: it is not decoded, and may be of any schema or of none.
+type Raw struct{ Value []byte }
+
+// Forwarder marks a handler that sends its messages on as they are (see
+// Outgoing.Forward): no ack is sent for it, as whoever handles the message does.
+type Forwarder interface{ Forwards() }
+
 // Target is implemented by what Handler.New returns where the payload to be
 // filled is a part of it.
 type Target interface {

@@ -17,6 +17,16 @@ type Outgoing struct {
 	// Optional messages are left out where they can never be sent, as for an agent
 	// without an inbox; else what is handled fails.
 	Optional bool
+
+	// Forward sends the handled message itself on: its ID, source, conversation, cause,
+	// reply path, kind, times, headers and key are kept, with one hop less. Of the
+	// envelope only Recipient and Route are this one's. Whoever gets it knows it again
+	// by its own identity, however it came.
+	Forward bool
+
+	// Routed says that data has named the topic: where it does not exist the handled
+	// message is dead, as no_route, and not tried again.
+	Routed bool
 }
 
 // Outbox holds what a handler wants to send until its message settles. It is

@@ -27,6 +27,10 @@ func (n Namespace) State(board string) string { return string(n) + ".state." + b
 // the latest counts.
 func (n Namespace) Agents() string { return string(n) + ".agents" }
 
+// Routes is the compacted topic of the sets of routes, each of which holds all
+// routes of one version. It has one partition.
+func (n Namespace) Routes() string { return string(n) + ".routes" }
+
 // RetryTopic is the tier of that delay, for one input topic and group.
 func RetryTopic(input string, delay time.Duration, group string) string {
 	return input + ".retry-" + FormatDelay(delay) + "." + group

@@ -65,6 +65,8 @@ func newRoot(a *app) *cobra.Command {
 		newAgentsCmd(a),
 		newContractsCmd(a),
 		newStateCmd(a),
+		newRoutesCmd(a),
+		newRouterCmd(a),
 		newSchemaCmd(a),
 		newOutboxCmd(a),
 		newVersionCmd(a),

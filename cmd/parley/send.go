@@ -150,14 +150,19 @@ func (o *sendOptions) check() error {
 // maxPayloadText bounds what is read as a payload: far above what a topic takes.
 const maxPayloadText = 64 << 20
 
-func readPayload(stdin io.Reader, payload string) ([]byte, error) {
+func readPayload(stdin io.Reader, payload string) (text []byte, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("--payload: %w", err)
+		}
+	}()
 	switch {
 	case payload == "-":
 		return readBounded(stdin, "the standard input")
 	case strings.HasPrefix(payload, "@"):
 		f, err := os.Open(payload[1:])
 		if err != nil {
-			return nil, fmt.Errorf("--payload: %w", err)
+			return nil, err
 		}
 		defer func() { _ = f.Close() }()
 		return readBounded(f, payload[1:])
@@ -168,10 +173,10 @@ func readPayload(stdin io.Reader, payload string) ([]byte, error) {
 func readBounded(r io.Reader, name string) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxPayloadText+1))
 	if err != nil {
-		return nil, fmt.Errorf("--payload: read %s: %w", name, err)
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	if len(text) > maxPayloadText {
-		return nil, fmt.Errorf("--payload: %s has more than %d bytes", name, maxPayloadText)
+		return nil, fmt.Errorf("%s has more than %d bytes", name, maxPayloadText)
 	}
 	return text, nil
 }

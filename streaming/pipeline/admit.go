@@ -17,7 +17,15 @@ func (l *Lane) concerns(m *message) bool {
 	if m.env.Recipient != "" && m.env.Recipient != l.cfg.Agent {
 		return false
 	}
-	return l.cfg.Handlers[m.env.Type] != nil
+	return l.handler(m) != nil
+}
+
+// handler is the handler for a message, or nil.
+func (l *Lane) handler(m *message) streaming.Handler {
+	if h := l.cfg.Handlers[m.env.Type]; h != nil {
+		return h
+	}
+	return l.cfg.Handlers[streaming.AnyType]
 }
 
 // admit says why a message may not be handled, or nil.
@@ -33,7 +41,7 @@ func (l *Lane) admit(m *message, now time.Time) error {
 		return streaming.DeadLetter(streaming.ReasonHops, fmt.Errorf("the hop budget is spent"))
 	case !m.env.Expiry.IsZero() && now.After(m.env.Expiry):
 		return streaming.DeadLetter(streaming.ReasonExpired, fmt.Errorf("expired at %s", m.env.Expiry.Format(time.RFC3339)))
-	case l.cfg.Handlers[m.env.Type] == nil:
+	case l.handler(m) == nil:
 		return streaming.DeadLetter(streaming.ReasonNoHandler, fmt.Errorf("agent %s has no handler for %s", l.cfg.Agent, m.env.Type))
 	}
 	return nil

@@ -25,6 +25,9 @@ func PartPosition(sequence int64) int { return 1<<30 + int(sequence) }
 // repeated run sends the same one; conversation, deadline, hop budget, spend
 // budget and trace are inherited and never raised.
 func (l *Lane) caused(m *message, out *streaming.Outgoing, position int, now time.Time) *streaming.Record {
+	if out.Forward {
+		return l.forwarded(m, out, now)
+	}
 	env := &out.Envelope
 	env.ID = schemas.DerivedID(m.env.Source, m.env.ID, l.cfg.Group, position)
 	env.Source = l.cfg.Agent
@@ -68,6 +71,7 @@ func Record(env *streaming.Envelope, out *streaming.Outgoing) *streaming.Record 
 		Key:       []byte(key),
 		Value:     out.Value,
 		Optional:  out.Optional,
+		Routed:    out.Routed,
 	}}
 	w.Headers = schemas.AppendEnvelope(w.headers[:0], env)
 	return &w.Record

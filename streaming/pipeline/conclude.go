@@ -77,7 +77,7 @@ func (a *appended) acked(offset int64, err error) {
 	case isRefusal(err) && c.recs[a.i].Optional:
 		l.cfg.Logger.Info("not sent", "topic", topic, "error", err)
 	default:
-		c.failure = fmt.Errorf("append to %s: %w", topic, err)
+		c.failure = c.failed(a.i, err)
 	}
 	if c.waiting--; c.waiting > 0 {
 		return
@@ -113,6 +113,16 @@ func (l *Lane) refuse(c *conclusion, err error) {
 		return
 	}
 	c.refused(err)
+}
+
+// failed is why the i-th record of a conclusion was not written. Where data has
+// named a topic that does not exist, no other attempt finds it.
+func (c *conclusion) failed(i int, err error) error {
+	topic := c.recs[i].Topic
+	if c.recs[i].Routed && errors.Is(err, streaming.ErrUnknownTopic) {
+		return streaming.DeadLetter(streaming.ReasonNoRoute, fmt.Errorf("it is routed to %s, which does not exist: %w", topic, err))
+	}
+	return fmt.Errorf("append to %s: %w", topic, err)
 }
 
 // isRefusal reports whether an append failed because of its record.
@@ -199,7 +209,7 @@ func (l *Lane) restage(batch []*conclusion, refused map[int]error) {
 			case rec.Optional:
 				l.cfg.Logger.Info("not sent", "topic", rec.Topic, "error", err)
 			default:
-				cause = fmt.Errorf("append to %s: %w", rec.Topic, err)
+				cause = c.failed(i, err)
 			}
 		}
 		at += len(c.recs)

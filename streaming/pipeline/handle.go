@@ -56,13 +56,15 @@ func (l *Lane) handle(ctx context.Context, a *attempt) {
 	if a.err = l.admit(m, start); a.err != nil {
 		return
 	}
-	handler := l.cfg.Handlers[m.env.Type]
+	handler := l.handler(m)
 	payload := handler.New()
 	into := payload
 	if t, ok := payload.(streaming.Target); ok {
 		into = t.Target()
 	}
-	if err := l.cfg.Codec.Decode(ctx, m.rec.Value, into, m.env.Type); err != nil {
+	if raw, ok := into.(*streaming.Raw); ok {
+		raw.Value = m.rec.Value
+	} else if err := l.cfg.Codec.Decode(ctx, m.rec.Value, into, m.env.Type); err != nil {
 		if reason, ok := schemas.ErrorReason(err); ok {
 			a.err = streaming.DeadLetter(reason, err)
 		} else {
@@ -119,6 +121,9 @@ func (l *Lane) handle(ctx context.Context, a *attempt) {
 		return
 	}
 	staged, rest := v.outbox.Staged(), v.budget.Rest()
+	if a.err = l.loops(m, staged); a.err != nil {
+		return
+	}
 	a.outputs = a.one[:0]
 	for i := range staged {
 		staged[i].Envelope.Budget = streaming.LowerBudget(rest, staged[i].Envelope.Budget)
@@ -129,7 +134,7 @@ func (l *Lane) handle(ctx context.Context, a *attempt) {
 		a.changes = len(changes)
 		a.outputs = append(changes, a.outputs...)
 	}
-	if m.env.Ack == streaming.AckHandled {
+	if m.env.Ack == streaming.AckHandled && !forwards(handler) {
 		if a.ack, err = l.ack(ctx, m, streaming.AckHandled, a.ended); err != nil {
 			a.err = &streaming.UnavailableError{Err: err}
 		}

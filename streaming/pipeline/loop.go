@@ -175,7 +175,7 @@ func (l *Lane) start(d lane.Decision, m *message, now time.Time) {
 		go l.judge(f, c, m)
 		return
 	}
-	if m.bad == nil && m.env.Ack == streaming.AckDelivered && c.Moves == 0 && c.Attempts == 0 && !m.acked {
+	if m.bad == nil && m.env.Ack == streaming.AckDelivered && !forwards(l.handler(m)) && c.Moves == 0 && c.Attempts == 0 && !m.acked {
 		l.running++
 		go l.acknowledge(c, m, now)
 		return

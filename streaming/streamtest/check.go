@@ -31,6 +31,8 @@ type keyed struct {
 type log struct {
 	records map[string][]streaming.Record // by topic; those of a partition in order
 	input   []map[keyed]place             // by agent
+
+	elsewhere map[msgID][]string // the topics that a message stands in; made when it is needed
 }
 
 func (m *simulator) read(ctx context.Context) (*log, error) {
@@ -118,7 +120,7 @@ func (m *simulator) check(ctx context.Context, stuck string) error {
 			}
 		}
 		ended := m.checkEnds(ctx, a, l, byAgent[i])
-		m.checkOutputs(a, byAgent[i], ended, l.input[i], outputs)
+		m.checkOutputs(a, l, byAgent[i], ended, l.input[i], outputs)
 		m.checkRuns(a, byAgent[i], l.input[i], ended)
 		m.checkOrder(a, byAgent[i], l.input[i], ended)
 		m.checkOutputOrder(a, byAgent[i], l.input[i], outputs, ended)

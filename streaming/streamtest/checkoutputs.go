@@ -2,6 +2,7 @@ package streamtest
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
@@ -26,7 +27,7 @@ type output struct {
 func (m *simulator) outputs(l *log) map[msgID]*output {
 	all := make(map[msgID]*output)
 	for topic, records := range l.records {
-		if strings.Contains(topic, ".retry-") || strings.Contains(topic, ".dlq.") || strings.Contains(topic, ".ledger.") || strings.Contains(topic, ".hold.") {
+		if isCompanion(topic) {
 			continue
 		}
 		for i := range records {
@@ -68,7 +69,7 @@ func (a *agent) derived(r *run, position int) msgID {
 
 // checkOutputs: all outputs of what is done are there; under exactly once each
 // once, and none of what is not done.
-func (m *simulator) checkOutputs(a *agent, runs []*run, e ends, input map[keyed]place, outputs map[msgID]*output) {
+func (m *simulator) checkOutputs(a *agent, l *log, runs []*run, e ends, input map[keyed]place, outputs map[msgID]*output) {
 	known := make(map[msgID]bool)
 	for id := range input {
 		for _, ack := range []int{-1, -2, -3} { // of delivery and of handling, and the error reply to a dead request
@@ -89,6 +90,12 @@ func (m *simulator) checkOutputs(a *agent, runs []*run, e ends, input map[keyed]
 			continue
 		}
 		for i := range r.outputs {
+			if slices.Contains(r.forwards, i) {
+				if e.done[r.id] && !m.sentOn(a, l, r.id) {
+					m.violation("outputs: %s: %s is done, but it was sent on to nowhere", a.cfg.Agent, r.id)
+				}
+				continue
+			}
 			id := a.derived(r, i)
 			if known[id] {
 				continue
@@ -116,9 +123,31 @@ func (m *simulator) checkOutputs(a *agent, runs []*run, e ends, input map[keyed]
 	}
 	for id := range outputs {
 		if id.source == a.cfg.Agent && !known[id] {
-			m.violation("outputs: %s has sent %s, but no handler that succeeded has staged it", a.cfg.Agent, id)
+			m.violation("outputs: %s has sent %s to %s, but no handler that succeeded has staged it", a.cfg.Agent, id, outputs[id].topic)
 		}
 	}
+}
+
+// sentOn reports whether a message stands in a topic that is neither the agent's
+// input nor a companion.
+func (m *simulator) sentOn(a *agent, l *log, id msgID) bool {
+	if l.elsewhere == nil {
+		l.elsewhere = make(map[msgID][]string)
+		for topic, records := range l.records {
+			if isCompanion(topic) {
+				continue
+			}
+			for i := range records {
+				id := named(&records[i])
+				l.elsewhere[id] = append(l.elsewhere[id], topic)
+			}
+		}
+	}
+	return slices.ContainsFunc(l.elsewhere[id], func(topic string) bool { return !slices.Contains(a.inputs(), topic) })
+}
+
+func isCompanion(topic string) bool {
+	return strings.Contains(topic, ".retry-") || strings.Contains(topic, ".dlq.") || strings.Contains(topic, ".ledger.") || strings.Contains(topic, ".hold.")
 }
 
 // checkOutputOrder: outputs that keep the key of their cause stand in its order.

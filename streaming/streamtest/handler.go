@@ -46,8 +46,24 @@ func (w watched) Handle(ctx context.Context, d *streaming.Delivery) error {
 		p.slot.agent.judge(ctx, r, err)
 	}
 	r.outputs = len(d.Outbox.Staged())
+	for i, out := range d.Outbox.Staged() {
+		if out.Forward {
+			r.forwards = append(r.forwards, i)
+		}
+	}
 	h.ended(r, err)
 	return err
+}
+
+// watch is the handler with its runs recorded; one that forwards still says so.
+func watch(h streaming.Handler, p *process) streaming.Handler {
+	if f, ok := h.(streaming.Forwarder); ok {
+		return struct {
+			watched
+			streaming.Forwarder
+		}{watched{h, p}, f}
+	}
+	return watched{h, p}
 }
 
 // judge notes what has to become of a failed run, as the engine sees it.

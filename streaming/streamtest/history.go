@@ -31,6 +31,7 @@ type run struct {
 	again    bool          // the attempt does not count: it was cut short, or something was unavailable
 	outputs  int           // messages staged
 	parts    []int64       // of a streamed answer, by sequence
+	forwards []int         // of those: the handled message itself, sent on
 	due      time.Time     // ce_deliverat
 	expiry   time.Time
 }

@@ -102,7 +102,7 @@ func (p *process) run(ctx context.Context) {
 		cfg.Kafka.Logger = slog.New(&logs{history: s.m.history, process: p.name, level: slog.LevelInfo})
 		handlers := make(map[string]streaming.Handler)
 		for t, h := range cfg.Handlers {
-			handlers[t] = watched{h, p}
+			handlers[t] = watch(h, p)
 		}
 		cfg.Handlers = handlers
 		var w *worker.Worker

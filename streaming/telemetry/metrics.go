@@ -60,7 +60,7 @@ type Metrics struct {
 	pressure                        pressure
 	window, windowLimit             *prometheus.GaugeVec
 	outbox                          outboxMetrics
-	repliesDropped                  *prometheus.CounterVec
+	repliesDropped, routeErrors     *prometheus.CounterVec
 	budgets, requestsFailed         *prometheus.CounterVec
 	directorySkipped                prometheus.Counter
 	negotiations                    negotiations
@@ -128,6 +128,7 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 		repliesDropped: newRepliesDropped(),
 		negotiations:   newNegotiations(),
 		boards:         newBoardMetrics(),
+		routeErrors:    newRouteErrors(),
 		agents:         map[string]*Agent{},
 		budgets:        newBudgets(),
 
@@ -136,6 +137,9 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 	var errs []error
 	for _, c := range append([]prometheus.Collector{
 		m.consumed, m.sent, m.process, m.endToEnd, m.lateness, m.redelivered, m.duplicate,
+		m.skipped, m.retries, m.dead, m.inFlight, m.inFlightBytes, m.lag, m.answered, m.notKept, m.window, m.windowLimit,
+		m.outbox.sent, m.outbox.parked, m.outbox.oldest,
+		m.repliesDropped, m.requestsFailed, m.budgets, m.directorySkipped, m.routeErrors,
 	}, slices.Concat(m.pressure.collectors(), m.negotiations.collectors(), m.boards.collectors())...) {
 		errs = append(errs, reg.Register(c))
 	}

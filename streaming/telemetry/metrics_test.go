@@ -18,6 +18,7 @@ import (
 // contract is what dashboards and alert rules are written against: the names
 // and the labels of each metric.
 var contract = map[string][]string{
+	"parley_route_errors_total":                 {"agent", "route", "why"},
 	"messaging_process_duration_seconds":        {"agent", "error_type", "messaging_operation_name", "messaging_system", "topic"},
 	"messaging_client_consumed_messages_total":  {"agent", "messaging_operation_name", "messaging_system", "topic"},
 	"messaging_client_sent_messages_total":      {"agent", "messaging_operation_name", "messaging_system", "topic"},
@@ -116,6 +117,7 @@ func TestSeriesExistAtStart(t *testing.T) {
 	a.Sent("parley.inbox.dispatch", 0)
 	m.Outbox("shop")
 	m.Replies("a").Dropped("late")
+	m.Routes("a").Failed("r", "compile")
 	negotiate(m)
 	m.Board("prices")
 	a.Instance()

@@ -22,6 +22,7 @@ func TestHandler(t *testing.T) {
 	m.Agent("a").Instance()
 	m.Outbox("shop")
 	m.Replies("a").Dropped("late")
+	m.Routes("a").Failed("r", "compile")
 	negotiate(m)
 	m.Board("prices")
 	var notReady error
@@ -173,6 +174,7 @@ func TestWriteExposition(t *testing.T) {
 	m.Agent("a").Instance()
 	m.Outbox("shop")
 	m.Replies("a").Dropped("late")
+	m.Routes("a").Failed("r", "compile")
 	negotiate(m)
 	m.Board("prices")
 	path := filepath.Join(dir, "metrics.prom")

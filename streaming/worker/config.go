@@ -38,6 +38,10 @@ type Config struct {
 	// before it has had what stood there. It must not block. Default: nobody.
 	Agents func(rec *streaming.Record)
 
+	// Follow are topics that are read from their start and followed while the worker
+	// runs. No handler is started before what stands in them has been read.
+	Follow []Follow
+
 	Kafka kafka.Config
 	Codec *schemas.Codec // required
 
@@ -194,7 +198,7 @@ func (c Config) Validate() error {
 		}
 	}
 	for t := range c.Handlers {
-		if err := schemas.ValidType(t); err != nil {
+		if err := schemas.ValidType(t); err != nil && t != streaming.AnyType {
 			errs = append(errs, fmt.Errorf("handler: %w", err))
 		}
 	}
@@ -303,6 +307,9 @@ func (c Config) inputs() []input {
 func (c Config) TopicSpecs() []kafka.TopicSpec {
 	c = c.withDefaults()
 	specs := []kafka.TopicSpec{ControlTopic(c.Namespace)}
+	for _, f := range c.Follow {
+		specs = append(specs, f.Topic)
+	}
 	for _, in := range c.inputs() {
 		specs = append(specs, kafka.TopicSpec{Name: in.topic, Partitions: c.Partitions})
 		for _, t := range in.tiers {

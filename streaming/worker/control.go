@@ -24,8 +24,10 @@ func (w *Worker) followControl(ctx context.Context) error {
 	var publishing sync.WaitGroup
 	defer publishing.Wait()
 	return w.log.Tail(ctx, w.cfg.Namespace.Agents(), func(rec streaming.Record) { w.told(ctx, &rec) }, func() {
+		w.controlling.Lock()
 		w.controlled = true
 		w.obey()
+		w.controlling.Unlock()
 		standing := w.standing
 		publishing.Go(func() { w.publishContract(ctx, standing) }) // which must not hold up a pause
 	})
@@ -68,14 +70,18 @@ func (w *Worker) control(ctx context.Context, rec *streaming.Record) {
 		}
 		c, _, err = schemas.ParseControl(ctx, w.cfg.Codec, rec)
 	}
+	w.controlling.Lock()
+	defer w.controlling.Unlock()
 	w.wanted = c
-	if w.controlled {
-		w.obey()
-	}
+	w.obey()
 }
 
-// obey does what the last control record says.
+// obey does what the last control record says, once all that has to be read before the
+// first handler has been. controlling is held.
 func (w *Worker) obey() {
+	if !w.controlled || w.unread > 0 {
+		return
+	}
 	paused := w.wanted.Paused
 	if paused != w.paused {
 		what := "resumed by an operator"

@@ -26,12 +26,14 @@ type Worker struct {
 	limiter *pipeline.Limiter
 	memory  *pipeline.Memory
 
-	// What an operator wants; on the goroutine of followControl.
-	wanted     schemas.Control
-	paused     bool   // as last obeyed
-	controlled bool   // all that was said before the start has been read
-	standing   []byte // the group's contract in the topic of agents
-	alone      *pipeline.Alone
+	controlling sync.Mutex      // of the following
+	wanted      schemas.Control // what an operator wants
+	paused      bool            // as last obeyed
+	controlled  bool            // all that was said before the start has been read
+	unread      int             // topics of Config.Follow that have not been read yet
+
+	standing []byte // the group's contract in the topic of agents; on the goroutine of followControl
+	alone    *pipeline.Alone
 
 	log          *kafka.Log
 	member       *kafka.Member
@@ -58,6 +60,8 @@ func New(cfg Config) (*Worker, error) {
 		gate:    new(pipeline.Gate),
 		alone:   new(pipeline.Alone),
 		failed:  make(chan error, 1),
+
+		unread:  len(cfg.Follow),
 		stopped: make(chan struct{}),
 		ready:   make(chan struct{}),
 
@@ -135,6 +139,13 @@ func (w *Worker) Run(ctx context.Context) error {
 		defer close(announced)
 		w.announce(announcingCtx, here)
 	}()
+	for _, f := range w.cfg.Follow {
+		background.Go(func() {
+			if err := w.follow(running, f); err != nil {
+				w.fail(err)
+			}
+		})
+	}
 	transacting, giveUp := context.WithCancel(running)
 	defer giveUp()
 	if w.transactions != nil {
