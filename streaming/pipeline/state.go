@@ -26,6 +26,7 @@ type stateEntry struct {
 	previous []byte
 	writer   streaming.MessageID
 	version  int64
+	settled  bool          // the writer's message is known to be done: if it comes again, the ledger has forgotten it
 	user     *attemptState // a run whose message is not settled
 }
 
@@ -55,7 +56,7 @@ func (l *Lane) openState() {
 	s := &l.kept
 	for name, e := range s.entries {
 		if f, ok := l.cfg.Facts.Settled(e.writer); ok && f.Done {
-			if e.previous = nil; e.value == nil {
+			if e.previous, e.settled = nil, true; e.value == nil {
 				delete(s.entries, name)
 			}
 		}
@@ -185,7 +186,7 @@ func (k *keyedState) take(name string, by *attemptState) (*used, error) {
 		return nil, streaming.ErrStateBusy
 	}
 	e.user = by
-	if e.writer == by.id {
+	if e.writer == by.id && !e.settled {
 		return &used{name: name, before: e.previous, version: e.version - 1, again: true}, nil
 	}
 	return &used{name: name, before: e.value, version: e.version}, nil
@@ -206,7 +207,7 @@ func (k *keyedState) settle(by *attemptState, done bool) {
 		}
 		e.user = nil
 		if done && (u.set || u.again) {
-			e.value, e.previous, e.writer, e.version = u.value, nil, by.id, u.version+1
+			e.value, e.previous, e.writer, e.version, e.settled = u.value, nil, by.id, u.version+1, true
 		}
 		if e.value == nil && (done || e.previous == nil) {
 			delete(k.entries, u.name)

@@ -77,6 +77,30 @@ func testStateIsKept(t *testing.T, exactlyOnce bool) {
 	}
 }
 
+// A message that comes again after the ledger has forgotten it counts as another
+// one: it must not find the state as it was before any message.
+func TestAForgottenMessageFindsTheStateOfToday(t *testing.T) { inEachMode(t, testAForgottenMessage) }
+
+func testAForgottenMessage(t *testing.T, exactlyOnce bool) {
+	s := newStepper(t, exactlyOnce)
+	s.cfg.LedgerSize = 4
+	said := newSeen()
+	start(t, s.p, counter(s, func(m message, n int) error { said.add(fmt.Sprintf("%s=%d", m.ID(), n)); return nil }))
+	s.sendTo("a", "", "a1", "a2")
+	const others = 300 // a hundred in each partition, about, over some commits
+	for i := range others {
+		s.sendTo(fmt.Sprint("b", i), "", fmt.Sprint("b", i))
+	}
+	said.await(t, 2+others)
+	s.sendTo("a", "", "a2", "a3")
+	said.await(t, 4+others)
+	said.mu.Lock()
+	defer said.mu.Unlock()
+	if said.count["a2=2"] != 1 || said.count["a2=3"] != 1 || said.count["a3=4"] != 1 {
+		t.Errorf("said %v", said.count)
+	}
+}
+
 // A worker that died after the state was written and before the message was
 // marked: the message is handled again, on the state as it was before it.
 func TestARepeatedRunStartsFromTheStateBefore(t *testing.T) { inEachMode(t, testARepeatedRun) }
