@@ -63,6 +63,8 @@ type Agent struct {
 	upcasts  map[string]upcaster        // by the message type that they convert
 	outputs  declared
 	attached map[reflect.Type]any
+
+	maintains []func(streaming.Namespace) string // topics
 }
 
 // link is what handlers need of the platform; it is set when the agent runs.

@@ -154,6 +154,9 @@ func (p *Platform) workerConfig(a *Agent) worker.Config {
 		Partitions: p.cfg.Partitions, Replication: p.cfg.Replication, CheckTopicsOnly: p.cfg.CheckTopicsOnly,
 		Trace: telemetry.Propagate, Logger: p.cfg.Logger,
 	}
+	for _, topic := range a.maintains {
+		cfg.Maintained = append(cfg.Maintained, p.maintained(topic(p.cfg.Namespace)))
+	}
 	if p.cfg.Metrics != nil {
 		metrics := p.cfg.Metrics.Agent(a.name)
 		cfg.Observe = func(topic string) pipeline.Observer { return metrics.Input(topic) }

@@ -164,17 +164,7 @@ func (s *Sender) control(ctx context.Context, c *schemas.AgentControl) error {
 
 // ensure makes sure of a topic, as far as the platform may create one.
 func (s *Sender) ensure(ctx context.Context, spec kafka.TopicSpec) error {
-	plan, err := s.log.PlanTopics(ctx, []kafka.TopicSpec{spec})
-	if err != nil {
-		return err
-	}
-	if err := plan.Err(); err != nil {
-		return err
-	}
-	if s.p.cfg.CheckTopicsOnly {
-		return plan.Missing()
-	}
-	return s.log.ApplyTopics(ctx, plan, s.p.replication())
+	return s.p.ensure(ctx, s.log, spec)
 }
 
 func (s *Sender) record(ctx context.Context, d Draft) (*streaming.Record, error) {

@@ -171,6 +171,77 @@ var schemaAskOver = func() avro.Schema {
 // Schema returns the Avro schema of AskOver, properties included.
 func (AskOver) Schema() avro.Schema { return schemaAskOver }
 
+// BoardAnswer is what became of a BoardProposal.
+type BoardAnswer struct {
+	// The board's name.
+	Board string `avro:"board"`
+	Key   string `avro:"key"`
+	// False is a conflict: the key was not as expected, and nothing has changed.
+	Accepted bool `avro:"accepted"`
+	// The version that the proposal has made; in a conflict the one that the key has, 0 if it never had a value.
+	Version int64 `avro:"version"`
+	// As in the proposal.
+	Expected *int64 `avro:"expected"`
+	// In a conflict the value that the key has, framed; null if it has none.
+	Value *[]byte `avro:"value"`
+}
+
+var schemaBoardAnswer = func() avro.Schema {
+	// A cache of its own: another version of a nested type may be in the process.
+	schema, err := avro.ParseWithCache(`{"name":"parley.BoardAnswer","doc":"BoardAnswer is what became of a BoardProposal.","type":"record","fields":[{"name":"board","doc":"The board's name.","type":"string"},{"name":"key","type":"string"},{"name":"accepted","doc":"False is a conflict: the key was not as expected, and nothing has changed.","type":"boolean"},{"name":"version","doc":"The version that the proposal has made; in a conflict the one that the key has, 0 if it never had a value.","type":"long"},{"name":"expected","doc":"As in the proposal.","type":["null","long"],"default":null},{"name":"value","doc":"In a conflict the value that the key has, framed; null if it has none.","type":["null","bytes"],"default":null}],"parley.type":"board.answer"}`, "", &avro.SchemaCache{})
+	if err != nil {
+		panic(err)
+	}
+	return schema
+}()
+
+// Schema returns the Avro schema of BoardAnswer, properties included.
+func (BoardAnswer) Schema() avro.Schema { return schemaBoardAnswer }
+
+// BoardEntry is what the keeper of a board remembers of a key. It stands in the keeper's state topic; the board itself is the topic that the contract names.
+type BoardEntry struct {
+	// How many proposals for the key were accepted.
+	Version int64 `avro:"version"`
+	// The value, framed; null: deleted.
+	Value *[]byte `avro:"value"`
+	// Idempotency key of the proposal that was accepted last.
+	Proposal [16]byte `avro:"proposal"`
+}
+
+var schemaBoardEntry = func() avro.Schema {
+	// A cache of its own: another version of a nested type may be in the process.
+	schema, err := avro.ParseWithCache(`{"name":"parley.BoardEntry","doc":"BoardEntry is what the keeper of a board remembers of a key. It stands in the keeper's state topic; the board itself is the topic that the contract names.","type":"record","fields":[{"name":"version","doc":"How many proposals for the key were accepted.","type":"long"},{"name":"value","doc":"The value, framed; null: deleted.","type":["null","bytes"],"default":null},{"name":"proposal","doc":"Idempotency key of the proposal that was accepted last.","type":{"name":"parley.MessageKey","type":"fixed","size":16}}],"parley.type":"board.entry"}`, "", &avro.SchemaCache{})
+	if err != nil {
+		panic(err)
+	}
+	return schema
+}()
+
+// Schema returns the Avro schema of BoardEntry, properties included.
+func (BoardEntry) Schema() avro.Schema { return schemaBoardEntry }
+
+// BoardProposal asks the keeper of a board for a new value of a key: that of the record. Sent as a request it is answered with a BoardAnswer.
+type BoardProposal struct {
+	// The board's name.
+	Board string `avro:"board"`
+	// The version that the key has to have; 0: it has to have no value; null: whatever it has.
+	Expected *int64 `avro:"expected"`
+	// The value as the contract frames it, with its schema's ID; null deletes.
+	Value *[]byte `avro:"value"`
+}
+
+var schemaBoardProposal = func() avro.Schema {
+	// A cache of its own: another version of a nested type may be in the process.
+	schema, err := avro.ParseWithCache(`{"name":"parley.BoardProposal","doc":"BoardProposal asks the keeper of a board for a new value of a key: that of the record. Sent as a request it is answered with a BoardAnswer.","type":"record","fields":[{"name":"board","doc":"The board's name.","type":"string"},{"name":"expected","doc":"The version that the key has to have; 0: it has to have no value; null: whatever it has.","type":["null","long"],"default":null},{"name":"value","doc":"The value as the contract frames it, with its schema's ID; null deletes.","type":["null","bytes"],"default":null}],"parley.type":"board.propose"}`, "", &avro.SchemaCache{})
+	if err != nil {
+		panic(err)
+	}
+	return schema
+}()
+
+// Schema returns the Avro schema of BoardProposal, properties included.
+func (BoardProposal) Schema() avro.Schema { return schemaBoardProposal }
+
 // ErrorReply is the answer to a request that failed.
 type ErrorReply struct {
 	// One of the closed set of reasons.

@@ -9,6 +9,9 @@ const (
 	TypeErrorReply = "agent.error"
 	TypeAsk        = "agent.ask"
 	TypeAskOver    = "agent.ask.over"
+
+	TypeBoardProposal = "board.propose"
+	TypeBoardAnswer   = "board.answer"
 )
 
 // platformTypes begin the message types of the platform's own protocols.

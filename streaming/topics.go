@@ -20,6 +20,9 @@ func (n Namespace) Events(stream string) string { return string(n) + ".events." 
 // Replies is the topic of the answers that an agent waits for.
 func (n Namespace) Replies(agent string) string { return string(n) + ".replies." + agent }
 
+// State is the compacted topic of a board: by key, the latest counts.
+func (n Namespace) State(board string) string { return string(n) + ".state." + board }
+
 // Agents is the compacted topic in which things are said about agents: by key,
 // the latest counts.
 func (n Namespace) Agents() string { return string(n) + ".agents" }

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,6 +62,7 @@ type Metrics struct {
 	outbox                          outboxMetrics
 	repliesDropped                  *prometheus.CounterVec
 	negotiations                    negotiations
+	boards                          boardMetrics
 
 	mu     sync.Mutex
 	agents map[string]*Agent
@@ -123,13 +125,14 @@ func New(reg prometheus.Registerer) (*Metrics, error) {
 
 		repliesDropped: newRepliesDropped(),
 		negotiations:   newNegotiations(),
+		boards:         newBoardMetrics(),
 		agents:         map[string]*Agent{},
 	}
 	var errs []error
 	for _, c := range append([]prometheus.Collector{
 		m.consumed, m.sent, m.process, m.endToEnd, m.lateness, m.redelivered, m.duplicate,
 		m.skipped, m.retries, m.dead, m.inFlight, m.inFlightBytes, m.lag, m.answered, m.notKept, m.window, m.windowLimit, m.outbox.sent, m.outbox.parked, m.outbox.oldest, m.repliesDropped,
-	}, append(m.pressure.collectors(), m.negotiations.collectors()...)...) {
+	}, slices.Concat(m.pressure.collectors(), m.negotiations.collectors(), m.boards.collectors())...) {
 		errs = append(errs, reg.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -47,6 +47,9 @@ var contract = map[string][]string{
 	"parley_negotiation_duration_seconds":       {"agent", "outcome"},
 	"parley_negotiation_reawards_total":         {"agent", "why"},
 	"parley_negotiation_messages_ignored_total": {"agent", "why"},
+	"parley_board_proposals_total":              {"board"},
+	"parley_board_conflicts_total":              {"board"},
+	"parley_board_bad_total":                    {"board", "what"},
 }
 
 func newMetrics(t *testing.T) (*Metrics, *prometheus.Registry) {
@@ -111,6 +114,7 @@ func TestSeriesExistAtStart(t *testing.T) {
 	m.Outbox("shop")
 	m.Replies("a").Dropped("late")
 	negotiate(m)
+	m.Board("prices")
 	a.Instance()
 
 	families, err := reg.Gather()

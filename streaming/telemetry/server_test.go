@@ -23,6 +23,7 @@ func TestHandler(t *testing.T) {
 	m.Outbox("shop")
 	m.Replies("a").Dropped("late")
 	negotiate(m)
+	m.Board("prices")
 	var notReady error
 	h := Handler(reg, func() error { return notReady })
 	get := func(method, path, accept string) *httptest.ResponseRecorder {
@@ -173,6 +174,7 @@ func TestWriteExposition(t *testing.T) {
 	m.Outbox("shop")
 	m.Replies("a").Dropped("late")
 	negotiate(m)
+	m.Board("prices")
 	path := filepath.Join(dir, "metrics.prom")
 	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)

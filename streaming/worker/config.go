@@ -83,6 +83,10 @@ type Config struct {
 	State      bool
 	StateBytes int
 
+	// Maintained are topics that handlers write beside their messages; the worker
+	// makes sure of them at its start.
+	Maintained []kafka.TopicSpec
+
 	// Partitions and Replication are for topics that do not exist yet; default
 	// 6 and the broker's own. With CheckTopicsOnly nothing is created.
 	Partitions      int32
@@ -297,5 +301,5 @@ func (c Config) TopicSpecs() []kafka.TopicSpec {
 			specs = append(specs, kafka.TopicSpec{Name: in.state, Of: in.topic, Compacted: true})
 		}
 	}
-	return specs
+	return append(specs, c.Maintained...)
 }
