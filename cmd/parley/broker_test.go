@@ -129,7 +129,7 @@ func TestVersion(t *testing.T) {
 // TestHelp wants for each command a text, an example and no wrong width.
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	for _, c := range []string{"broker", "topics plan", "topics apply", "topics list", "send", "tail", "dlq list", "dlq show", "version"} {
+	for _, c := range []string{"broker", "topics plan", "topics apply", "topics list", "send", "tail", "dlq list", "dlq show", "state list", "state get", "state watch", "version"} {
 		out := runIn(t, nil, append(strings.Fields(c), "--help")...).ok(t).stdout
 		if !strings.Contains(out, "Examples:\n  parley "+c) || !strings.Contains(out, "--json") {
 			t.Errorf("%s --help:\n%s", c, out)

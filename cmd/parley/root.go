@@ -64,6 +64,7 @@ func newRoot(a *app) *cobra.Command {
 		newDLQCmd(a),
 		newAgentsCmd(a),
 		newContractsCmd(a),
+		newStateCmd(a),
 		newSchemaCmd(a),
 		newOutboxCmd(a),
 		newVersionCmd(a),

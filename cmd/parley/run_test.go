@@ -44,7 +44,7 @@ func against(s *embedded.Server, args []string) []string {
 	}
 	args = append(slices.Clone(args), "--brokers", s.Brokers()[0])
 	switch {
-	case args[0] == "tail", args[0] == "send", args[0] == "agents", args[0] == "contracts", args[0] == "dlq" && args[1] != "list":
+	case args[0] == "tail", args[0] == "send", args[0] == "agents", args[0] == "contracts", args[0] == "state", args[0] == "dlq" && args[1] != "list":
 		args = append(args, "--registry", s.RegistryURL())
 	}
 	return args
