@@ -130,11 +130,18 @@ func (l *Lane) mark(c *lane.Copy, m *message) {
 		},
 		settled: func([]int64, int64) {
 			l.running--
-			if l.closing {
+			switch {
+			case l.closing:
 				l.machine.GiveBack(c)
-				return
+			case !l.cfg.Gate.isOpen(): // closed while the mark was under way: it is begun anew when it opens
+				if l.doubt != nil {
+					l.doubt.left++
+				}
+				l.cameBack(c)
+				l.machine.GiveBack(c)
+			default:
+				l.launch(c, m)
 			}
-			l.launch(c, m)
 		},
 	})
 }

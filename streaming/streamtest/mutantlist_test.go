@@ -38,7 +38,7 @@ var mutants = []mutant{
 `,
 	}}},
 	{"mark before the outputs", []patch{{
-		pipelineConclude, "	c.waiting = len(c.recs)\n",
+		pipelineConclude, "	c.offsets = c.one[:]\n",
 		`	if recs, done := c.recs, c.done; done != nil {
 		mark := l.doneMark(done)
 		l.staged = append(l.staged, &conclusion{mark: &mark, settled: func(_ []int64, ledger int64) {
@@ -49,7 +49,7 @@ var mutants = []mutant{
 		}})
 		return
 	}
-	c.waiting = len(c.recs)
+	c.offsets = c.one[:]
 `,
 	}}},
 	{"watermark past a gap", []patch{{
@@ -149,7 +149,7 @@ var mutants = []mutant{
 		workerRebuild, "From: r.positions[i+1], To: ends[tp]}", "From: ends[tp], To: ends[tp]}",
 	}}},
 	{"a pause is not obeyed", []patch{{
-		workerControl, "	if w.controlled {\n", "	if w.controlled && !c.Paused {\n",
+		workerControl, "	paused := w.wanted.Paused\n", "	paused := false\n",
 	}}},
 	{"a dead letter does not hold its key", []patch{{
 		laneHold, "	m.Moved(c, letter)\n", "	_ = letter\n	m.end(c)\n",
