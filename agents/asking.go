@@ -264,10 +264,14 @@ func (q resumed[Rep, S]) read(ctx context.Context, came *schemas.AskAnswer, into
 
 // decode reads what the agent has written itself. Errors are outcomes of a handler.
 func (l *link) decode(ctx context.Context, value []byte, into any) error {
-	err := l.codec.Decode(ctx, value, into, "")
-	if err == nil {
-		return nil
+	if err := l.codec.Decode(ctx, value, into, ""); err != nil {
+		return outcomeOf(err)
 	}
+	return nil
+}
+
+// outcomeOf is the outcome of a handler that could not decode something.
+func outcomeOf(err error) error {
 	if reason, bad := schemas.ErrorReason(err); bad {
 		return streaming.DeadLetter(reason, err)
 	}

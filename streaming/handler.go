@@ -3,6 +3,8 @@ package streaming
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 )
 
 // Handler handles the messages of one type. It is the erased form of an agent
@@ -17,8 +19,34 @@ type Handler interface {
 }
 
 // AnyType is where a map of handlers by message type has the one for all types that
-// have none of their own.
+// have none of their own. Under "quake.*" it has one for all types that begin with
+// "quake.".
 const AnyType = "*"
+
+// HandlerOf returns the handler of a message type: its own, else that of the longest
+// pattern, else nil.
+func HandlerOf(handlers map[string]Handler, messageType string) Handler {
+	if h := handlers[messageType]; h != nil {
+		return h
+	}
+	for i := len(messageType) - 1; i > 0; i-- {
+		if messageType[i] != '.' {
+			continue
+		}
+		if h := handlers[messageType[:i+1]+AnyType]; h != nil {
+			return h
+		}
+	}
+	return handlers[AnyType]
+}
+
+// HandlesType reports whether one of some types or patterns is that of a message.
+func HandlesType(types []string, messageType string) bool {
+	return slices.ContainsFunc(types, func(t string) bool {
+		prefix, pattern := strings.CutSuffix(t, AnyType)
+		return t == messageType || pattern && strings.HasPrefix(messageType, prefix)
+	})
+}
 
 // Raw is what a handler's New returns, or its Target, where it wants the value as it
 // came: it is not decoded, and may be of any schema or of none.

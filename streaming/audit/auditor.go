@@ -28,7 +28,7 @@ type Group struct {
 	Group     string                     // default: the agent's name
 	Namespace streaming.Namespace        // default: parley
 	Streams   []string                   // streams subscribed to
-	Types     []string                   // message types handled
+	Types     []string                   // message types handled, or patterns of them
 	Filters   map[string]*schemas.Filter // by message type: what does not match is skipped
 	// Begins is where a group that began at the end of a stream has begun: what stands
 	// before is not the group's.

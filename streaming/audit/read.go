@@ -212,5 +212,5 @@ func (c *counting) concerns(env *streaming.Envelope) bool {
 	if c.in.inbox {
 		return true
 	}
-	return (env.Recipient == "" || env.Recipient == c.group.Agent) && slices.Contains(c.group.Types, env.Type)
+	return (env.Recipient == "" || env.Recipient == c.group.Agent) && streaming.HandlesType(c.group.Types, env.Type)
 }

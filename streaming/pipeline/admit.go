@@ -22,10 +22,7 @@ func (l *Lane) concerns(m *message) bool {
 
 // handler is the handler for a message, or nil.
 func (l *Lane) handler(m *message) streaming.Handler {
-	if h := l.cfg.Handlers[m.env.Type]; h != nil {
-		return h
-	}
-	return l.cfg.Handlers[streaming.AnyType]
+	return streaming.HandlerOf(l.cfg.Handlers, m.env.Type)
 }
 
 // admit says why a message may not be handled, or nil.

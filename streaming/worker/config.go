@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
@@ -198,7 +199,11 @@ func (c Config) Validate() error {
 		}
 	}
 	for t := range c.Handlers {
-		if err := schemas.ValidType(t); err != nil && t != streaming.AnyType {
+		words, pattern := strings.CutSuffix(t, "."+streaming.AnyType)
+		if err := schemas.ValidType(words); err != nil && t != streaming.AnyType {
+			if pattern {
+				err = fmt.Errorf("pattern %s: %w", t, err)
+			}
 			errs = append(errs, fmt.Errorf("handler: %w", err))
 		}
 	}
