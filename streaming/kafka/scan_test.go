@@ -124,3 +124,15 @@ func TestScanDoesNotTrustOneClient(t *testing.T) {
 		t.Errorf("%d records of %d clients, %v; want 2", n, clients.Load(), err)
 	}
 }
+
+// Nor does a follower wait for what compaction has removed.
+func TestTailOfATopicThatEndsInNothingCatchesUp(t *testing.T) {
+	t.Parallel()
+	log := fetching(t, func(*kmsg.FetchRequest) bool { return true })
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	caughtUp := false
+	if err := log.Tail(ctx, "t", func(streaming.Record) { t.Error("a record") }, func() { caughtUp = true; cancel() }); err != nil || !caughtUp {
+		t.Errorf("caught up: %t, %v", caughtUp, err)
+	}
+}

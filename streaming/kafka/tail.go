@@ -20,12 +20,11 @@ const (
 // Tail reads a topic from its start, each partition in order, and goes on with
 // what is appended until ctx ends. caughtUp is called once, when all that stood
 // there before the call has been handed over, or when nothing of it has come for
-// 30 s: compaction may have left nothing at a partition's end, or it has no
-// leader. Tail has a client of its own. It gives up where a right is missing or a batch
+// 30 s, as a partition has no leader. Tail has a client of its own. It gives up where a right is missing or a batch
 // unpacks to more than Config.MaxUnpackedBytes; what else the broker refuses is tried again, and where a topic was cut or made anew it
 // is read from its start again.
 func (l *Log) Tail(ctx context.Context, topic string, each func(streaming.Record), caughtUp func()) error {
-	left, err := l.toRead(ctx, topic)
+	starts, left, err := l.toRead(ctx, topic)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -50,9 +49,10 @@ func (l *Log) Tail(ctx context.Context, topic string, each func(streaming.Record
 		behind := len(left) > 0
 		pollCtx, cancel := ctx, context.CancelFunc(func() {})
 		if behind {
-			pollCtx, cancel = context.WithDeadline(ctx, last.Add(tailIdle))
+			pollCtx, cancel = context.WithTimeout(ctx, scanIdle)
 		}
 		fetches := cl.PollFetches(pollCtx)
+		idle := pollCtx.Err() != nil
 		cancel()
 		unpacker.polled(cl)
 		for _, e := range fetches.Errors() {
@@ -68,9 +68,12 @@ func (l *Log) Tail(ctx context.Context, topic string, each func(streaming.Record
 			last = time.Now()
 		case behind && time.Since(last) >= tailIdle:
 			left = nil
+		case behind && idle:
+			l.dropGaps(ctx, starts, left)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			tp := streaming.TopicPartition{Topic: r.Topic, Partition: r.Partition}
+			starts[tp] = r.Offset + 1
 			if end, ok := left[tp]; ok && r.Offset >= end-1 {
 				delete(left, tp)
 			}
@@ -91,27 +94,36 @@ func isFinal(err error) bool {
 	return errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, kerr.SaslAuthenticationFailed)
 }
 
-// toRead returns the ends of the partitions that hold something.
-func (l *Log) toRead(ctx context.Context, topic string) (map[streaming.TopicPartition]int64, error) {
+// dropGaps forgets partitions of which nothing is left from where they have been read
+// to: compaction may have left nothing at a log's end.
+func (l *Log) dropGaps(ctx context.Context, from, left map[streaming.TopicPartition]int64) {
+	for tp, end := range left {
+		if empty, err := l.gap(ctx, tp, from[tp], end); err == nil && empty {
+			delete(left, tp)
+		}
+	}
+}
+
+// toRead returns the starts and the ends of the partitions that hold something.
+func (l *Log) toRead(ctx context.Context, topic string) (starts, ends map[streaming.TopicPartition]int64, err error) {
 	for {
-		starts, err := l.StartOffsets(ctx, topic)
+		starts, err = l.StartOffsets(ctx, topic)
 		if err == nil {
-			var ends map[streaming.TopicPartition]int64
 			if ends, err = l.EndOffsets(ctx, topic); err == nil {
 				for tp, end := range ends {
 					if end <= starts[tp] {
 						delete(ends, tp)
 					}
 				}
-				return ends, nil
+				return starts, ends, nil
 			}
 		}
 		if isFinal(err) {
-			return nil, err
+			return nil, nil, err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, nil, ctx.Err()
 		case <-time.After(tailPause):
 		}
 	}
