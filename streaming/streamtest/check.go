@@ -177,7 +177,7 @@ func (m *simulator) checkEnds(ctx context.Context, a *agent, l *log, runs []*run
 	e := ends{done: make(map[msgID]bool), dead: make(map[msgID]bool)}
 	for _, topic := range a.inputs() {
 		ledger := streaming.LedgerTopic(topic, a.cfg.Group)
-		done := make(map[streaming.MessageID]int)
+		done, latest := make(map[streaming.MessageID]int), make(map[streaming.MessageID]time.Time)
 		visible := make(map[streaming.TopicPartition]map[int64]bool)
 		for i := range l.records[topic] {
 			tp := streaming.TopicPartition{Topic: topic, Partition: l.records[topic][i].Partition}
@@ -196,7 +196,10 @@ func (m *simulator) checkEnds(ctx context.Context, a *agent, l *log, runs []*run
 				if mark.Kind != streaming.MarkDone {
 					continue
 				}
-				done[mark.ID]++
+				if at, known := latest[mark.ID]; !known || !a.forgotten(mark.Time.Sub(at)) {
+					done[mark.ID]++
+				}
+				latest[mark.ID] = mark.Time
 				if tp := (streaming.TopicPartition{Topic: topic, Partition: rec.Partition}); !visible[tp][mark.Origin] {
 					m.violation("aborted reads: %s/%d: offset %d is done, but no read_committed reader sees it", topic, rec.Partition, mark.Origin)
 				}
@@ -272,11 +275,17 @@ func (m *simulator) checkRuns(a *agent, runs []*run, input map[keyed]place, e en
 		}
 		for _, topic := range a.inputs() {
 			at, marked := known[msgHash{streaming.LedgerTopic(topic, a.cfg.Group), streaming.HashID(r.id.source, r.id.id)}]
-			if marked && r.start.After(at) && !a.cfg.ExactlyOnce {
+			if marked && r.start.After(at) && !a.cfg.ExactlyOnce && !a.forgotten(r.start.Sub(at)) {
 				m.violation("effects: %s: %s is handled %s after its mark", a.cfg.Agent, r.id, r.start.Sub(at))
 			}
 		}
 	}
+}
+
+// forgotten reports whether a message that is done for so long may be handled again:
+// the ledger's window is over.
+func (a *agent) forgotten(since time.Duration) bool {
+	return a.cfg.LedgerWindow > 0 && since > a.cfg.LedgerWindow
 }
 
 // redriven reports whether a run may be one after a redrive: attempts start anew,
