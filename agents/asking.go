@@ -7,6 +7,7 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
@@ -16,7 +17,8 @@ import (
 //
 //	handler of m ─▶ Ask ─▶ requests, and AskOver for the deadline
 //	answers ─▶ kept until they are enough ─▶ question.resume
-//	AskOver ─▶ question.resume with what is there, if it is not over
+//	AskOver, when due ─▶ AskOver at once ─▶ question.resume with what is there, if it
+//	is not over
 //
 // The state has an entry for the Ask and one for each request without an answer,
 // that leads to it. They go when resume succeeds.
@@ -110,11 +112,18 @@ func (k *asking) over(ctx context.Context, m *Message[schemas.AskOver]) error {
 	if m.Envelope.Source != k.link.agent {
 		return DeadLetter(streaming.ReasonPolicy, ErrNotOwn)
 	}
-	ask, err := k.load(ctx, m.Delivery(), m.Payload.Ask)
+	d := m.Delivery()
+	if !m.Envelope.DeliverAt.IsZero() {
+		// What is due takes a place in its key that depends on when that is: after a
+		// restart it may come before an answer that it came after, which has the undone
+		// state of a run that died. In the log it has one place, whoever reads it.
+		return k.link.tell(ctx, d, &m.Payload, d.Key, d.Claim.Partition, time.Time{})
+	}
+	ask, err := k.load(ctx, d, m.Payload.Ask)
 	if err != nil || ask == nil {
 		return err
 	}
-	return k.resume(ctx, m.Delivery(), m.Payload.Ask, ask)
+	return k.resume(ctx, d, m.Payload.Ask, ask)
 }
 
 // answered takes an answer. ours is false for an answer to none of the questions

@@ -11,7 +11,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed-c9b6dc07/parley/agents"
-	"github.com/seed-c9b6dc07/parley/streaming"
 )
 
 const (
@@ -20,8 +19,7 @@ const (
 )
 
 // askPeer sends requests at a fixed rate over one topic, has them answered over
-// another, and returns the times from the call that sends to the reply's
-// handler.
+// another, and returns the times from the call that asks to the answer.
 type askPeer struct {
 	name string
 	run  func(ctx context.Context, e *env, o options, round int) ([]time.Duration, error)
@@ -104,6 +102,13 @@ func pace(ctx context.Context, messages, perSecond int, do func(seq int)) {
 // askTimeout is what a round may take beyond the sending.
 const askTimeout = 60 * time.Second
 
+// repliesHeader says in a raw request which partition its asker reads.
+const repliesHeader = "replies"
+
+// rawAsk does by hand what parleyAsk has done for it, and no more. Who asks reads one
+// partition of the replies' topic, without a group. Who answers is a group's consumer:
+// it produces the reply, which all replicas acknowledge, and commits once a second the
+// offsets of those whose replies are acknowledged. No record waits for others.
 func rawAsk(ctx context.Context, e *env, o options, _ int) ([]time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout+time.Duration(o.seconds)*time.Second)
 	defer cancel()
@@ -112,16 +117,17 @@ func rawAsk(ctx context.Context, e *env, o options, _ int) ([]time.Duration, err
 	if err := e.create(ctx, requests, replies); err != nil {
 		return nil, err
 	}
-	client := func(topic string) (*kgo.Client, error) {
-		return kgo.NewClient(kgo.SeedBrokers(e.brokers...), kgo.ConsumerGroup(topic), kgo.ConsumeTopics(topic),
-			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.ProducerLinger(0), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
-	}
-	server, err := client(requests)
+	const mine = partitions / 2 // of the replies
+	both := []kgo.Opt{kgo.SeedBrokers(e.brokers...), kgo.ProducerLinger(0), kgo.FetchIsolationLevel(kgo.ReadCommitted())}
+	ready := make(chan struct{})
+	assigned := sync.OnceFunc(func() { close(ready) })
+	server, err := kgo.NewClient(append(both, kgo.OnPartitionsAssigned(func(context.Context, *kgo.Client, map[string][]int32) { assigned() }), kgo.ConsumerGroup(requests), kgo.ConsumeTopics(requests), kgo.AutoCommitMarks(),
+		kgo.AutoCommitInterval(time.Second), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	if err != nil {
 		return nil, err
 	}
 	defer server.Close()
-	asker, err := client(replies)
+	asker, err := kgo.NewClient(append(both, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{replies: {mine: kgo.NewOffset().AtStart()}}))...)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +136,7 @@ func rawAsk(ctx context.Context, e *env, o options, _ int) ([]time.Duration, err
 	messages := (o.seconds + 1) * o.rate
 	watch := newStopwatch(messages, o.rate)
 	failed := make(chan error, 1)
-	fail := func(_ *kgo.Record, err error) {
+	fail := func(err error) {
 		if err != nil {
 			select {
 			case failed <- err:
@@ -145,7 +151,11 @@ func rawAsk(ctx context.Context, e *env, o options, _ int) ([]time.Duration, err
 	all.Go(func() {
 		for running.Err() == nil {
 			server.PollFetches(running).EachRecord(func(r *kgo.Record) {
-				server.Produce(ctx, &kgo.Record{Topic: replies, Key: r.Key, Value: r.Value}, fail)
+				reply := &kgo.Record{Topic: replies, Partition: int32(r.Headers[0].Value[0]), Key: r.Key, Value: r.Value}
+				server.Produce(ctx, reply, func(_ *kgo.Record, err error) {
+					fail(err)
+					server.MarkCommitRecords(r)
+				})
 			})
 		}
 	})
@@ -156,10 +166,18 @@ func rawAsk(ctx context.Context, e *env, o options, _ int) ([]time.Duration, err
 			})
 		}
 	})
+	select {
+	case <-ready: // as Parley's worker is
+	case <-ctx.Done():
+		return nil, fmt.Errorf("the raw peer has no partitions: %w", context.Cause(ctx))
+	}
 	pace(ctx, messages, o.rate, func(seq int) {
 		value := binary.BigEndian.AppendUint64(make([]byte, 0, valueBytes), uint64(seq))
 		watch.start(seq)
-		asker.Produce(ctx, &kgo.Record{Topic: requests, Key: []byte(key(seq % o.keys)), Value: value[:valueBytes]}, fail)
+		asker.Produce(ctx, &kgo.Record{
+			Topic: requests, Key: []byte(key(seq % o.keys)), Value: value[:valueBytes],
+			Headers: []kgo.RecordHeader{{Key: repliesHeader, Value: []byte{mine}}},
+		}, func(_ *kgo.Record, err error) { fail(err) })
 	})
 	took, err := watch.wait(ctx)
 	select {
@@ -174,7 +192,7 @@ func rawAsk(ctx context.Context, e *env, o options, _ int) ([]time.Duration, err
 	return took, err
 }
 
-// parleyAsk is two agents: one asks, one answers.
+// parleyAsk has a requester's requests answered by an agent.
 func parleyAsk(ctx context.Context, e *env, o options, _ int) ([]time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout+time.Duration(o.seconds)*time.Second)
 	defer cancel()
@@ -184,38 +202,37 @@ func parleyAsk(ctx context.Context, e *env, o options, _ int) ([]time.Duration, 
 
 	answerer := agents.New("answerer-"+id, agents.Config{})
 	agents.On(answerer, func(_ context.Context, m *agents.Message[Reading]) error {
-		return m.Reply(result(&m.Payload), agents.Key(m.Key))
+		return m.Reply(result(&m.Payload))
 	})
-	asker := agents.New("asker-"+id, agents.Config{})
-	agents.On(asker, func(_ context.Context, m *agents.Message[Result]) error {
-		watch.stop(int(m.Payload.Seq), 0)
-		return nil
-	})
-	stop, err := runAll(ctx, e, answerer, asker)
+	stop, err := runAll(ctx, e, answerer)
 	if err != nil {
 		return nil, err
 	}
-	sender, err := e.platform.Sender(asker.Name())
+	r, err := e.platform.Requester(ctx, "asker-"+id)
 	if err != nil {
 		return nil, errors.Join(err, stop())
 	}
-	defer sender.Close()
+	defer r.Close()
 	failed := make(chan error, 1)
-	var sends sync.WaitGroup
+	var asks sync.WaitGroup
 	pace(ctx, messages, o.rate, func(seq int) {
 		watch.start(seq)
-		sends.Go(func() {
-			err := sender.Send(ctx, sender.ToAgent(answerer.Name(), reading(int64(seq)),
-				agents.Key(key(seq%o.keys)), agents.Kind(streaming.KindRequest)))
+		asks.Go(func() {
+			answer, err := agents.Request[Result](ctx, r, answerer.Name(), reading(int64(seq)), agents.Key(key(seq%o.keys)))
+			if err == nil && answer.Seq != int64(seq) {
+				err = fmt.Errorf("request %d has the answer to %d", seq, answer.Seq)
+			}
 			if err != nil {
 				select {
 				case failed <- err:
 				default:
 				}
+				return
 			}
+			watch.stop(seq, 0)
 		})
 	})
-	sends.Wait()
+	asks.Wait()
 	took, err := watch.wait(ctx)
 	select {
 	case late := <-failed:
@@ -225,8 +242,8 @@ func parleyAsk(ctx context.Context, e *env, o options, _ int) ([]time.Duration, 
 	if err := errors.Join(err, stop()); err != nil {
 		return nil, err
 	}
-	return took, errors.Join(
-		e.removeOf(ctx, answerer.Name()), e.removeOf(ctx, asker.Name()))
+	_, err = e.admin.DeleteTopics(ctx, e.namespace.Replies("asker-"+id))
+	return took, errors.Join(err, e.removeOf(ctx, answerer.Name()))
 }
 
 // runAll runs agents and waits until they are ready. stop drains them.

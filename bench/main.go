@@ -152,7 +152,9 @@ func measure(ctx context.Context, e *env, o options, progress io.Writer) (_ *rep
 			_, _ = fmt.Fprintf(progress, "round %d: %-28s %9.0f msg/s, %5.1f µs CPU, %5.1f µs the broker's\n",
 				round+1, p.name, c.perSecond, microseconds(c.cpu), microseconds(c.broker))
 		}
-		for _, p := range askPeers() {
+		asks := askPeers()
+		for i := range asks {
+			p := asks[(i+round)%len(asks)]
 			if !o.wants(p.name) {
 				continue
 			}

@@ -68,6 +68,9 @@ type latencyRow struct {
 	P99  float64   `json:"p99_ms"`
 	P50s []float64 `json:"p50_ms_by_round"`
 	P99s []float64 `json:"p99_ms_by_round"`
+	// Of the medians, to the raw peer's of the same round; 0: there is none.
+	Ratio  float64   `json:"p50_ratio,omitempty"`
+	Ratios []float64 `json:"p50_ratio_by_round,omitempty"`
 }
 
 // comparisons are the ratios that the table shows.
@@ -136,13 +139,21 @@ func (r *report) copied(name string, c copied) {
 	row.brokers = append(row.brokers, microseconds(c.broker))
 }
 
-func (r *report) asked(name string, took []time.Duration) {
-	i := slices.IndexFunc(r.Latencies, func(l *latencyRow) bool { return l.Name == name })
-	if i < 0 {
-		i = len(r.Latencies)
-		r.Latencies = append(r.Latencies, &latencyRow{Name: name})
+func (r *report) latencyRow(name string) *latencyRow {
+	for _, row := range r.Latencies {
+		if row.Name == name {
+			return row
+		}
 	}
-	row := r.Latencies[i]
+	return nil
+}
+
+func (r *report) asked(name string, took []time.Duration) {
+	row := r.latencyRow(name)
+	if row == nil {
+		row = &latencyRow{Name: name}
+		r.Latencies = append(r.Latencies, row)
+	}
 	row.P50s = append(row.P50s, milliseconds(quantile(took, 0.5)))
 	row.P99s = append(row.P99s, milliseconds(quantile(took, 0.99)))
 }
@@ -170,6 +181,12 @@ func (r *report) conclude() {
 	}
 	for _, row := range r.Latencies {
 		row.P50, row.P99 = median(row.P50s), median(row.P99s)
+	}
+	if of, to := r.latencyRow(nameParleyAsk), r.latencyRow(nameRawAsk); of != nil && to != nil {
+		for i := range of.P50s {
+			of.Ratios = append(of.Ratios, of.P50s[i]/to.P50s[i])
+		}
+		of.Ratio = median(of.Ratios)
 	}
 }
 
@@ -202,10 +219,14 @@ func (r *report) print(out io.Writer) error {
 		_, _ = fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.0f\t%.1f\t%s\t%s\t%s\n", row.Name, row.Median, slices.Min(row.PerSecond), slices.Max(row.PerSecond), row.CPU, broker, batch, strings.Join(ratios, ", "))
 	}
 	if len(r.Latencies) > 0 {
-		_, _ = fmt.Fprintf(w, "\nat %d/s\tp50 ms, median\tp99 ms, median\tp99 ms, lowest\tp99 ms, highest\n", r.Rate)
+		_, _ = fmt.Fprintf(w, "\nat %d/s\tp50 ms, median\tp99 ms, median\tp99 ms, lowest\tp99 ms, highest\tp50, ratio, median\n", r.Rate)
 	}
 	for _, row := range r.Latencies {
-		_, _ = fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%.1f\t%.1f\n", row.Name, row.P50, row.P99, slices.Min(row.P99s), slices.Max(row.P99s))
+		ratio := ""
+		if row.Ratio > 0 {
+			ratio = fmt.Sprintf("%.2f × %s", row.Ratio, nameRawAsk)
+		}
+		_, _ = fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%.1f\t%.1f\t%s\n", row.Name, row.P50, row.P99, slices.Min(row.P99s), slices.Max(row.P99s), ratio)
 	}
 	if r.Ledger != nil {
 		_, _ = fmt.Fprintf(w, "\n%s\n", r.Ledger)

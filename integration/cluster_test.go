@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 	if spec := os.Getenv(marketVariable); spec != "" {
 		os.Exit(runMarket(spec))
 	}
+	if spec := os.Getenv(askVariable); spec != "" {
+		os.Exit(runAsk(spec))
+	}
 	if spec := os.Getenv(relayVariable); spec != "" {
 		os.Exit(runRelay(spec))
 	}

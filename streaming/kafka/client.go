@@ -117,7 +117,8 @@ func (c Config) options() []kgo.Opt {
 
 // linger is how long a record waits for others of its partition: it makes fewer
 // and larger requests, which under load saves a tenth of the CPU, the broker's
-// most, and more waiting than it costs.
+// most, and more waiting than it costs. What somebody may wait for does not, as long
+// as there is little of it: see prompt.
 const linger = time.Millisecond
 
 // producing are the options of every client that writes, beside those of all.
@@ -174,6 +175,9 @@ func (c clientLogger) Level() kgo.LogLevel {
 }
 
 func (c clientLogger) Log(level kgo.LogLevel, msg string, keyvals ...any) {
+	if msg == "flushing" {
+		return // for nearly every message, see unlinger
+	}
 	to := slog.LevelDebug
 	switch level {
 	case kgo.LogLevelError:
@@ -198,6 +202,7 @@ type Log struct {
 	reader reader
 	loads  loads
 	topics topicIDs
+	prompt prompt
 }
 
 // NewLog connects lazily: Ping first for a clear error.
@@ -237,7 +242,12 @@ func (l *Log) Fits(rec *streaming.Record) error { return l.limits.fits(rec) }
 func (l *Log) Append(rec *streaming.Record, done func(offset int64, err error)) {
 	r := toClient(rec)
 	l.limits.first(r.Topic, func() {
+		counted := l.prompt.of(r.Topic)
+		hurry := counted && l.prompt.begin()
 		l.client.Produce(context.Background(), r, func(r *kgo.Record, err error) {
+			if counted {
+				l.prompt.end()
+			}
 			switch {
 			case err == nil:
 				done(r.Offset, nil)
@@ -247,6 +257,9 @@ func (l *Log) Append(rec *streaming.Record, done func(offset int64, err error)) 
 				done(0, l.limits.refusal(l.limits.ctx, r, err))
 			}
 		})
+		if hurry {
+			unlinger(l.client)
+		}
 	})
 }
 

@@ -100,7 +100,7 @@ func asker(a *agents.Agent) {
 			return nil // of a request whose time was over
 		}
 		return q.AskAll(ctx, m, []string{"one", "two"}, 2, schemas.ErrorReply{Reason: "q", Message: m.Payload.Message}, m.Payload,
-			agents.Expires(time.Now().Add(25*time.Second)))
+			agents.Expires(time.Now().Add(askWithin(m.Payload.Message))))
 	})
 }
 
@@ -227,4 +227,15 @@ func twins(inbox []streaming.Record) map[string]bool {
 		keys[env.ID] = string(inbox[i].Key)
 	}
 	return twins
+}
+
+// askWithin is how long who asks waits: some deadlines come amid the answers.
+func askWithin(message string) time.Duration {
+	switch message[len(message)-1] {
+	case '3', '5':
+		return 400 * time.Millisecond
+	case '1':
+		return 3 * time.Second
+	}
+	return 25 * time.Second
 }
