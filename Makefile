@@ -11,7 +11,7 @@ FUZZ ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help build test test-unit test-deploy test-bench test-integration \
-	simulate mutants fuzz bench lint generate check-generated python \
+	simulate patterns mutants fuzz bench lint generate check-generated python \
 	kafka-image registry-image postgres-image docker demo compose-check clean
 
 help: ## list the targets
@@ -45,6 +45,9 @@ test-integration: python ## tests on real Kafka and a real registry, in containe
 
 simulate: ## SEEDS=200 new simulations, and whether all mutants compile; prints the first seed, which replays them (docs/testing.md)
 	go test ./streaming/streamtest -count=1 -v -timeout 20m -run '^TestSimulation$$|^TestMutantsFit$$' -compile -seeds $(SEEDS)
+
+patterns: ## SEEDS=200 new simulations of each pattern by which agents coordinate: takes 15 minutes
+	go test ./streaming/streamtest -count=1 -v -timeout 40m -run '^TestPatterns$$' -pattern-seeds $(SEEDS)
 
 mutants: ## every seeded defect against the simulation's checkers: takes minutes
 	go test ./streaming/streamtest -count=1 -v -timeout 60m -run Mutants -sample 0

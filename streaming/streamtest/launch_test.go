@@ -15,9 +15,20 @@ import (
 // TestSimulation runs the simulation in a build of its own, with the tag that it
 // needs, so that one command without a tag does it.
 func TestSimulation(t *testing.T) {
+	launch(t, "TestSimulation|TestACalmClusterRunsEachHandlerOnce|TestOnlyTheGuiltyDieOfACrash|TestScheduledMessagesInLittleRoom|TestTheExample", *seeds)
+}
+
+// TestPatterns runs the patterns by which agents coordinate under faults, each with so
+// many seeds.
+func TestPatterns(t *testing.T) {
+	launch(t, `Test\w+UnderFaults`, *patternSeeds)
+}
+
+func launch(t *testing.T, tests string, n int) {
+	t.Helper()
 	args := []string{
-		"test", "-tags", "synctests", "-count=1", "-v", "-run", "^(TestSimulation|TestACalmClusterRunsEachHandlerOnce|TestOnlyTheGuiltyDieOfACrash|TestScheduledMessagesInLittleRoom|TestTheExample|Test\\w+UnderFaults)$", ".",
-		"-seeds", fmt.Sprint(*seeds), "-seed", fmt.Sprint(*firstSeed), fmt.Sprintf("-keep=%t", *keep),
+		"test", "-tags", "synctests", "-count=1", "-v", "-run", "^(" + tests + ")$", ".",
+		"-seeds", fmt.Sprint(n), "-seed", fmt.Sprint(*firstSeed), fmt.Sprintf("-keep=%t", *keep),
 	}
 	if *traces != "" {
 		dir, err := filepath.Abs(*traces)
