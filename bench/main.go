@@ -138,6 +138,16 @@ func measure(ctx context.Context, e *env, o options, progress io.Writer) (_ *rep
 			}
 		}
 	}
+	asks := askPeers()
+	for _, p := range asks {
+		if o.wants(p.name) {
+			warm := o
+			warm.seconds = 1
+			if _, err := p.run(ctx, e, warm, 0); err != nil {
+				return nil, fmt.Errorf("%s: %w", p.name, err)
+			}
+		}
+	}
 	for round := range o.rounds {
 		for i := range copies {
 			p := copies[(i+round)%len(copies)] // each has each place in the order
@@ -152,7 +162,6 @@ func measure(ctx context.Context, e *env, o options, progress io.Writer) (_ *rep
 			_, _ = fmt.Fprintf(progress, "round %d: %-28s %9.0f msg/s, %5.1f µs CPU, %5.1f µs the broker's\n",
 				round+1, p.name, c.perSecond, microseconds(c.cpu), microseconds(c.broker))
 		}
-		asks := askPeers()
 		for i := range asks {
 			p := asks[(i+round)%len(asks)]
 			if !o.wants(p.name) {
