@@ -102,8 +102,8 @@ func (r *askRun) judge(ctx context.Context, results, requests string, dead ...st
 	}
 	for _, rec := range r.committed(ctx, dead...) {
 		// A request that its agent had no time for: the asker has gone on without.
-		message := string(rec.Value[max(0, len(rec.Value)-len(askID(0))):])
-		if header(rec, "parley-reason") == string(streaming.ReasonExpired) && r.sent[message] == askRaced {
+		message := rec.Value[max(0, len(rec.Value)-len(askID(0))):]
+		if header(rec, "parley-reason") == string(streaming.ReasonExpired) && r.sent[string(message)] == askRaced {
 			n.Expired++
 			continue
 		}
