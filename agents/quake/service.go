@@ -24,13 +24,7 @@ const Never = -1
 // alert with that message ID before it takes it. Of 100 alerts about 15 fail
 // once, 10 twice and 5 always.
 func Failures(seed uint64, id string) int {
-	h := fnv.New64a()
-	var s [8]byte
-	binary.BigEndian.PutUint64(s[:], seed)
-	_, _ = h.Write(s[:])
-	_, _ = io.WriteString(h, id)
-	// The last bytes of a short input hardly reach the upper bits otherwise.
-	switch n := h.Sum64() * 0x9e3779b97f4a7c15 >> 32 % 100; {
+	switch n := percent(seed, id); {
 	case n < 5:
 		return Never
 	case n < 15:
@@ -39,6 +33,17 @@ func Failures(seed uint64, id string) int {
 		return 1
 	}
 	return 0
+}
+
+// percent is a number of 0 to 99 that only seed and id decide.
+func percent(seed uint64, id string) uint64 {
+	h := fnv.New64a()
+	var s [8]byte
+	binary.BigEndian.PutUint64(s[:], seed)
+	_, _ = h.Write(s[:])
+	_, _ = io.WriteString(h, id)
+	// The last bytes of a short input hardly reach the upper bits otherwise.
+	return h.Sum64() * 0x9e3779b97f4a7c15 >> 32 % 100
 }
 
 // Service stands for a flaky service outside of the platform. It keeps what it
