@@ -212,17 +212,15 @@ func (Strong) Schema() avro.Schema { return schemaStrong }
 
 // Tally is what the registrar remembers of a region.
 type Tally struct {
-	// As the board has it; null: not at all.
-	Region *Region `avro:"region"`
-	// Of the board's key.
+	// With all events so far.
+	Region Region `avro:"region"`
+	// That the board's key has, once it says so.
 	Version int64 `avro:"version"`
-	// Events that the board does not count yet. The first is proposed.
-	Waiting []Strong `avro:"waiting"`
 }
 
 var schemaTally = func() avro.Schema {
 	// A cache of its own: another version of a nested type may be in the process.
-	schema, err := avro.ParseWithCache(`{"name":"parley.quake.Tally","doc":"Tally is what the registrar remembers of a region.","type":"record","fields":[{"name":"region","doc":"As the board has it; null: not at all.","type":["null",{"name":"parley.quake.Region","doc":"Region is what the board of regions says of one.","type":"record","fields":[{"name":"count","doc":"Strong events so far.","type":"long"},{"name":"strongest","doc":"Their highest magnitude.","type":"double"},{"name":"last","doc":"The network's ID of the event that happened last.","type":"string"},{"name":"time","doc":"When that one happened.","type":{"type":"long","logicalType":"timestamp-millis"}}],"parley.type":"quake.region"}],"default":null},{"name":"version","doc":"Of the board's key.","type":"long"},{"name":"waiting","doc":"Events that the board does not count yet. The first is proposed.","type":{"type":"array","items":{"name":"parley.quake.Strong","doc":"Strong tells the registrar of a strong event that was dealt with. Its key is the region.","type":"record","fields":[{"name":"eventid","doc":"The network's ID of the event.","type":"string"},{"name":"magnitude","type":"double"},{"name":"time","doc":"When it happened.","type":{"type":"long","logicalType":"timestamp-millis"}}],"parley.type":"quake.strong"}}}],"parley.type":"quake.tally"}`, "", &avro.SchemaCache{})
+	schema, err := avro.ParseWithCache(`{"name":"parley.quake.Tally","doc":"Tally is what the registrar remembers of a region.","type":"record","fields":[{"name":"region","doc":"With all events so far.","type":{"name":"parley.quake.Region","doc":"Region is what the board of regions says of one.","type":"record","fields":[{"name":"count","doc":"Strong events so far.","type":"long"},{"name":"strongest","doc":"Their highest magnitude.","type":"double"},{"name":"last","doc":"The network's ID of the event that happened last.","type":"string"},{"name":"time","doc":"When that one happened.","type":{"type":"long","logicalType":"timestamp-millis"}}],"parley.type":"quake.region"}},{"name":"version","doc":"That the board's key has, once it says so.","type":"long"}],"parley.type":"quake.tally"}`, "", &avro.SchemaCache{})
 	if err != nil {
 		panic(err)
 	}

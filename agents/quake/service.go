@@ -21,10 +21,10 @@ var ErrService = errors.New("the outside service does not answer")
 const Never = -1
 
 // Failures is the seeded rule: how often the outside service fails for the
-// alert with that message ID before it takes it. Of 100 alerts about 15 fail
-// once, 10 twice and 5 always.
-func Failures(seed uint64, id string) int {
-	switch n := percent(seed, id); {
+// alert of that event before it takes it. Of 100 alerts about 15 fail once, 10
+// twice and 5 always.
+func Failures(seed uint64, event string) int {
+	switch n := percent(seed, event); {
 	case n < 5:
 		return Never
 	case n < 15:
@@ -96,7 +96,7 @@ func (s *Service) recall() error {
 
 // Take takes an alert, or fails by the rule. attempt is 1 on the first.
 func (s *Service) Take(id string, attempt int, alert *Alert) error {
-	if n := Failures(s.seed, id); n == Never || attempt <= n {
+	if n := Failures(s.seed, alert.Eventid); n == Never || attempt <= n {
 		return fmt.Errorf("%w (attempt %d)", ErrService, attempt)
 	}
 	s.mu.Lock()

@@ -14,7 +14,7 @@ import (
 const VisitTask = "visit"
 
 // Reach is how far a team goes, in kilometres.
-const Reach = 9000
+const Reach = 7500
 
 // team is a field team: where its base is, and its roster.
 type team struct {
