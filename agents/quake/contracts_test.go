@@ -10,11 +10,9 @@ import (
 
 func TestContracts(t *testing.T) {
 	t.Parallel()
-	all := []contract.Contract{
-		FeedContract(),
-		Triage(agents.Config{}).Contract(),
-		Dispatcher(agents.Config{}).Contract(),
-		Notifier(agents.Config{}, nil).Contract(),
+	all := []contract.Contract{FeedContract()}
+	for _, a := range Agents(agents.Config{}, Options{}) {
+		all = append(all, a.Contract())
 	}
 	for _, c := range all {
 		streamtest.CheckContracts(t, "contracts/"+c.Agent+".json", c)

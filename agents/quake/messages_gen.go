@@ -15,12 +15,17 @@ type Alert struct {
 	// How urgent it is: advisory, warning or emergency.
 	Level string `avro:"level"`
 	// What people are told.
-	Text string `avro:"text"`
+	Text      string  `avro:"text"`
+	Magnitude float64 `avro:"magnitude"`
+	// A tsunami is possible.
+	Tsunami bool `avro:"tsunami"`
+	// The field team that has taken it on; empty if none has.
+	Team string `avro:"team"`
 }
 
 var schemaAlert = func() avro.Schema {
 	// A cache of its own: another version of a nested type may be in the process.
-	schema, err := avro.ParseWithCache(`{"name":"parley.quake.Alert","doc":"Alert is the intent that people are told of one event.","type":"record","fields":[{"name":"eventid","doc":"The network's ID of the event.","type":"string"},{"name":"level","doc":"How urgent it is: advisory, warning or emergency.","type":"string"},{"name":"text","doc":"What people are told.","type":"string"}],"parley.type":"quake.alert"}`, "", &avro.SchemaCache{})
+	schema, err := avro.ParseWithCache(`{"name":"parley.quake.Alert","doc":"Alert is the intent that people are told of one event.","type":"record","fields":[{"name":"eventid","doc":"The network's ID of the event.","type":"string"},{"name":"level","doc":"How urgent it is: advisory, warning or emergency.","type":"string"},{"name":"text","doc":"What people are told.","type":"string"},{"name":"magnitude","type":"double","default":0},{"name":"tsunami","doc":"A tsunami is possible.","type":"boolean","default":false},{"name":"team","doc":"The field team that has taken it on; empty if none has.","type":"string","default":""}],"parley.type":"quake.alert"}`, "", &avro.SchemaCache{})
 	if err != nil {
 		panic(err)
 	}
@@ -29,6 +34,56 @@ var schemaAlert = func() avro.Schema {
 
 // Schema returns the Avro schema of Alert, properties included.
 func (Alert) Schema() avro.Schema { return schemaAlert }
+
+// Assess asks the analyst what an event means for people. Its answer is an Assessment.
+type Assess struct {
+	// The network's ID of the event.
+	Eventid string `avro:"eventid"`
+	// What it was.
+	Eventtype string `avro:"eventtype"`
+	// For people.
+	Place     string  `avro:"place"`
+	Magnitude float64 `avro:"magnitude"`
+	// Kilometres below the surface.
+	Depth   *float64 `avro:"depth"`
+	Tsunami bool     `avro:"tsunami"`
+}
+
+var schemaAssess = func() avro.Schema {
+	// A cache of its own: another version of a nested type may be in the process.
+	schema, err := avro.ParseWithCache(`{"name":"parley.quake.Assess","doc":"Assess asks the analyst what an event means for people. Its answer is an Assessment.","type":"record","fields":[{"name":"eventid","doc":"The network's ID of the event.","type":"string"},{"name":"eventtype","doc":"What it was.","type":"string"},{"name":"place","doc":"For people.","type":"string"},{"name":"magnitude","type":"double"},{"name":"depth","doc":"Kilometres below the surface.","type":["null","double"],"default":null},{"name":"tsunami","type":"boolean","default":false}],"parley.type":"quake.assess"}`, "", &avro.SchemaCache{})
+	if err != nil {
+		panic(err)
+	}
+	return schema
+}()
+
+// Schema returns the Avro schema of Assess, properties included.
+func (Assess) Schema() avro.Schema { return schemaAssess }
+
+// Assessment is what the analyst makes of an event.
+type Assessment struct {
+	// The network's ID of the event.
+	Eventid string `avro:"eventid"`
+	// Expected above the hypocentre, 1 to 12 on the scale of Mercalli.
+	Intensity int32 `avro:"intensity"`
+	// One sentence for people.
+	Text string `avro:"text"`
+	// Who has written the text: rule, or the model's name.
+	By string `avro:"by"`
+}
+
+var schemaAssessment = func() avro.Schema {
+	// A cache of its own: another version of a nested type may be in the process.
+	schema, err := avro.ParseWithCache(`{"name":"parley.quake.Assessment","doc":"Assessment is what the analyst makes of an event.","type":"record","fields":[{"name":"eventid","doc":"The network's ID of the event.","type":"string"},{"name":"intensity","doc":"Expected above the hypocentre, 1 to 12 on the scale of Mercalli.","type":"int"},{"name":"text","doc":"One sentence for people.","type":"string"},{"name":"by","doc":"Who has written the text: rule, or the model's name.","type":"string"}],"parley.type":"quake.assessment"}`, "", &avro.SchemaCache{})
+	if err != nil {
+		panic(err)
+	}
+	return schema
+}()
+
+// Schema returns the Avro schema of Assessment, properties included.
+func (Assessment) Schema() avro.Schema { return schemaAssessment }
 
 // Dispatch is the command to have people told of one event.
 type Dispatch struct {
@@ -48,11 +103,19 @@ type Dispatch struct {
 	Tsunami    bool   `avro:"tsunami"`
 	// How urgent it is: advisory, warning or emergency.
 	Level string `avro:"level"`
+	// Degrees, east positive.
+	Longitude float64 `avro:"longitude"`
+	// Degrees, north positive.
+	Latitude float64 `avro:"latitude"`
+	// Kilometres below the surface.
+	Depth *float64 `avro:"depth"`
+	// What the analyst makes of it, for people; empty until it was asked.
+	Assessment string `avro:"assessment"`
 }
 
 var schemaDispatch = func() avro.Schema {
 	// A cache of its own: another version of a nested type may be in the process.
-	schema, err := avro.ParseWithCache(`{"name":"parley.quake.Dispatch","doc":"Dispatch is the command to have people told of one event.","type":"record","fields":[{"name":"eventid","doc":"The network's ID of the event.","type":"string"},{"name":"eventtype","doc":"What it was.","type":"string"},{"name":"place","doc":"For people.","type":"string","default":""},{"name":"time","doc":"When it happened.","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"magnitude","type":"double"},{"name":"size","doc":"The class of its magnitude, for example strong.","type":"string"},{"name":"depthclass","doc":"shallow, intermediate, deep or unknown.","type":"string"},{"name":"tsunami","type":"boolean","default":false},{"name":"level","doc":"How urgent it is: advisory, warning or emergency.","type":"string"}],"parley.type":"quake.dispatch"}`, "", &avro.SchemaCache{})
+	schema, err := avro.ParseWithCache(`{"name":"parley.quake.Dispatch","doc":"Dispatch is the command to have people told of one event.","type":"record","fields":[{"name":"eventid","doc":"The network's ID of the event.","type":"string"},{"name":"eventtype","doc":"What it was.","type":"string"},{"name":"place","doc":"For people.","type":"string","default":""},{"name":"time","doc":"When it happened.","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"magnitude","type":"double"},{"name":"size","doc":"The class of its magnitude, for example strong.","type":"string"},{"name":"depthclass","doc":"shallow, intermediate, deep or unknown.","type":"string"},{"name":"tsunami","type":"boolean","default":false},{"name":"level","doc":"How urgent it is: advisory, warning or emergency.","type":"string"},{"name":"longitude","doc":"Degrees, east positive.","type":"double","default":0},{"name":"latitude","doc":"Degrees, north positive.","type":"double","default":0},{"name":"depth","doc":"Kilometres below the surface.","type":["null","double"],"default":null},{"name":"assessment","doc":"What the analyst makes of it, for people; empty until it was asked.","type":"string","default":""}],"parley.type":"quake.dispatch"}`, "", &avro.SchemaCache{})
 	if err != nil {
 		panic(err)
 	}
@@ -61,6 +124,30 @@ var schemaDispatch = func() avro.Schema {
 
 // Schema returns the Avro schema of Dispatch, properties included.
 func (Dispatch) Schema() avro.Schema { return schemaDispatch }
+
+// Region is what the board of regions says of one.
+type Region struct {
+	// Strong events so far.
+	Count int64 `avro:"count"`
+	// Their highest magnitude.
+	Strongest float64 `avro:"strongest"`
+	// The network's ID of the event that happened last.
+	Last string `avro:"last"`
+	// When that one happened.
+	Time time.Time `avro:"time"`
+}
+
+var schemaRegion = func() avro.Schema {
+	// A cache of its own: another version of a nested type may be in the process.
+	schema, err := avro.ParseWithCache(`{"name":"parley.quake.Region","doc":"Region is what the board of regions says of one.","type":"record","fields":[{"name":"count","doc":"Strong events so far.","type":"long"},{"name":"strongest","doc":"Their highest magnitude.","type":"double"},{"name":"last","doc":"The network's ID of the event that happened last.","type":"string"},{"name":"time","doc":"When that one happened.","type":{"type":"long","logicalType":"timestamp-millis"}}],"parley.type":"quake.region"}`, "", &avro.SchemaCache{})
+	if err != nil {
+		panic(err)
+	}
+	return schema
+}()
+
+// Schema returns the Avro schema of Region, properties included.
+func (Region) Schema() avro.Schema { return schemaRegion }
 
 // Reported is one event of the feed, as the network last described it.
 type Reported struct {
@@ -101,3 +188,65 @@ var schemaReported = func() avro.Schema {
 
 // Schema returns the Avro schema of Reported, properties included.
 func (Reported) Schema() avro.Schema { return schemaReported }
+
+// Strong tells the registrar of a strong event that was dealt with. Its key is the region.
+type Strong struct {
+	// The network's ID of the event.
+	Eventid   string  `avro:"eventid"`
+	Magnitude float64 `avro:"magnitude"`
+	// When it happened.
+	Time time.Time `avro:"time"`
+}
+
+var schemaStrong = func() avro.Schema {
+	// A cache of its own: another version of a nested type may be in the process.
+	schema, err := avro.ParseWithCache(`{"name":"parley.quake.Strong","doc":"Strong tells the registrar of a strong event that was dealt with. Its key is the region.","type":"record","fields":[{"name":"eventid","doc":"The network's ID of the event.","type":"string"},{"name":"magnitude","type":"double"},{"name":"time","doc":"When it happened.","type":{"type":"long","logicalType":"timestamp-millis"}}],"parley.type":"quake.strong"}`, "", &avro.SchemaCache{})
+	if err != nil {
+		panic(err)
+	}
+	return schema
+}()
+
+// Schema returns the Avro schema of Strong, properties included.
+func (Strong) Schema() avro.Schema { return schemaStrong }
+
+// Tally is what the registrar remembers of a region.
+type Tally struct {
+	// With all events so far.
+	Region Region `avro:"region"`
+	// That the board's key has, once it says so.
+	Version int64 `avro:"version"`
+}
+
+var schemaTally = func() avro.Schema {
+	// A cache of its own: another version of a nested type may be in the process.
+	schema, err := avro.ParseWithCache(`{"name":"parley.quake.Tally","doc":"Tally is what the registrar remembers of a region.","type":"record","fields":[{"name":"region","doc":"With all events so far.","type":{"name":"parley.quake.Region","doc":"Region is what the board of regions says of one.","type":"record","fields":[{"name":"count","doc":"Strong events so far.","type":"long"},{"name":"strongest","doc":"Their highest magnitude.","type":"double"},{"name":"last","doc":"The network's ID of the event that happened last.","type":"string"},{"name":"time","doc":"When that one happened.","type":{"type":"long","logicalType":"timestamp-millis"}}],"parley.type":"quake.region"}},{"name":"version","doc":"That the board's key has, once it says so.","type":"long"}],"parley.type":"quake.tally"}`, "", &avro.SchemaCache{})
+	if err != nil {
+		panic(err)
+	}
+	return schema
+}()
+
+// Schema returns the Avro schema of Tally, properties included.
+func (Tally) Schema() avro.Schema { return schemaTally }
+
+// Visit is that a field team has taken on an event: the result of a negotiation.
+type Visit struct {
+	// The network's ID of the event.
+	Eventid string `avro:"eventid"`
+	Team    string `avro:"team"`
+	// From the team's base, along the great circle.
+	Km float64 `avro:"km"`
+}
+
+var schemaVisit = func() avro.Schema {
+	// A cache of its own: another version of a nested type may be in the process.
+	schema, err := avro.ParseWithCache(`{"name":"parley.quake.Visit","doc":"Visit is that a field team has taken on an event: the result of a negotiation.","type":"record","fields":[{"name":"eventid","doc":"The network's ID of the event.","type":"string"},{"name":"team","type":"string"},{"name":"km","doc":"From the team's base, along the great circle.","type":"double"}],"parley.type":"quake.visit"}`, "", &avro.SchemaCache{})
+	if err != nil {
+		panic(err)
+	}
+	return schema
+}()
+
+// Schema returns the Avro schema of Visit, properties included.
+func (Visit) Schema() avro.Schema { return schemaVisit }

@@ -21,16 +21,10 @@ var ErrService = errors.New("the outside service does not answer")
 const Never = -1
 
 // Failures is the seeded rule: how often the outside service fails for the
-// alert with that message ID before it takes it. Of 100 alerts about 15 fail
-// once, 10 twice and 5 always.
-func Failures(seed uint64, id string) int {
-	h := fnv.New64a()
-	var s [8]byte
-	binary.BigEndian.PutUint64(s[:], seed)
-	_, _ = h.Write(s[:])
-	_, _ = io.WriteString(h, id)
-	// The last bytes of a short input hardly reach the upper bits otherwise.
-	switch n := h.Sum64() * 0x9e3779b97f4a7c15 >> 32 % 100; {
+// alert of that event before it takes it. Of 100 alerts about 15 fail once, 10
+// twice and 5 always.
+func Failures(seed uint64, event string) int {
+	switch n := percent(seed, event); {
 	case n < 5:
 		return Never
 	case n < 15:
@@ -39,6 +33,17 @@ func Failures(seed uint64, id string) int {
 		return 1
 	}
 	return 0
+}
+
+// percent is a number of 0 to 99 that only seed and id decide.
+func percent(seed uint64, id string) uint64 {
+	h := fnv.New64a()
+	var s [8]byte
+	binary.BigEndian.PutUint64(s[:], seed)
+	_, _ = h.Write(s[:])
+	_, _ = io.WriteString(h, id)
+	// The last bytes of a short input hardly reach the upper bits otherwise.
+	return h.Sum64() * 0x9e3779b97f4a7c15 >> 32 % 100
 }
 
 // Service stands for a flaky service outside of the platform. It keeps what it
@@ -91,7 +96,7 @@ func (s *Service) recall() error {
 
 // Take takes an alert, or fails by the rule. attempt is 1 on the first.
 func (s *Service) Take(id string, attempt int, alert *Alert) error {
-	if n := Failures(s.seed, id); n == Never || attempt <= n {
+	if n := Failures(s.seed, alert.Eventid); n == Never || attempt <= n {
 		return fmt.Errorf("%w (attempt %d)", ErrService, attempt)
 	}
 	s.mu.Lock()

@@ -26,21 +26,21 @@ func TestServiceTakesAnAlertOnce(t *testing.T) {
 			}
 		}
 	}
-	alert := &Alert{Eventid: "us1", Level: LevelWarning}
+	alert := func(failures int) *Alert { return &Alert{Eventid: of(failures), Level: LevelWarning} }
 	s := open()
 	for _, failures := range []int{0, 1, 2} {
 		for attempt := 1; attempt <= failures; attempt++ {
-			if err := s.Take(of(failures), attempt, alert); !errors.Is(err, ErrService) {
+			if err := s.Take(of(failures), attempt, alert(failures)); !errors.Is(err, ErrService) {
 				t.Errorf("attempt %d of %d failures: %v", attempt, failures, err)
 			}
 		}
 		for range 2 { // called again, its effect is one
-			if err := s.Take(of(failures), failures+1, alert); err != nil {
+			if err := s.Take(of(failures), failures+1, alert(failures)); err != nil {
 				t.Error(err)
 			}
 		}
 	}
-	if err := s.Take(of(Never), 100, alert); !errors.Is(err, ErrService) {
+	if err := s.Take(of(Never), 100, alert(Never)); !errors.Is(err, ErrService) {
 		t.Errorf("an alert that never goes through: %v", err)
 	}
 	if err := s.Close(); err != nil {
@@ -62,7 +62,7 @@ func TestServiceTakesAnAlertOnce(t *testing.T) {
 	if s.Taken() != 3 {
 		t.Errorf("%d alerts are known again, want 3", s.Taken())
 	}
-	if err := s.Take(of(0), 1, alert); err != nil {
+	if err := s.Take(of(0), 1, alert(0)); err != nil {
 		t.Error(err)
 	}
 	if err := s.Close(); err != nil {

@@ -21,7 +21,7 @@ const (
 
 // Triage returns the agent that sorts what the stream reports.
 func Triage(cfg agents.Config) *agents.Agent {
-	cfg.Streams = []string{Stream}
+	cfg.Streams = Streams(TriageAgent)
 	a := agents.New(TriageAgent, cfg)
 	agents.Produces[Dispatch](a, agents.ToAgent(DispatchAgent))
 	agents.On(a, func(_ context.Context, m *agents.Message[Reported]) error {
@@ -33,6 +33,7 @@ func Triage(cfg agents.Config) *agents.Agent {
 		return m.Send(DispatchAgent, &Dispatch{
 			Eventid: e.Eventid, Eventtype: e.Eventtype, Place: e.Place, Time: e.Time, Magnitude: *e.Magnitude,
 			Size: s.Size, Depthclass: s.Depth, Tsunami: e.Tsunami, Level: s.Level,
+			Longitude: e.Longitude, Latitude: e.Latitude, Depth: e.Depth,
 		}, agents.Key(m.Key), agents.Ack(streaming.AckHandled))
 	})
 	// The ack says that the command has had its effect: nothing is left to do.

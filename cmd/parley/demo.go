@@ -38,6 +38,8 @@ type demoFlags struct {
 	partitions  int32
 	protocol    string
 	json        bool
+	model       string
+	modelName   string
 	metricsOut  string
 	metricsAddr string
 	logLevel    slog.Level
@@ -50,18 +52,23 @@ func newDemoCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run the earthquake agents on real input",
-		Long: `Four agents work on a week of the real earthquake feed: feed publishes the events, triage sorts them,
-dispatch raises alerts, notify hands them to a flaky outside service. Duplicates, malformed records, failures,
-retries and dead letters are part of it. At the end a table says what became of every record, recomputed from the
-topics alone.
+		Long: `Agents work on a week of the real earthquake feed: feed publishes the events, triage sorts them. For each strong
+one dispatch asks an analyst, has field teams negotiate who goes, and raises an alert. Routes say who is warned; notify
+hands alerts to a flaky outside service; registrar counts the event on a shared board. Duplicates, malformed records,
+failures, retries and dead letters are part of it. At the end a table says what became of every record, recomputed from
+the topics alone.
 
 By default it runs on a broker and a schema registry in this process, durable in the folder of --data. Run again on
 the same folder it has no second effect; ended at any moment, it goes on where it was. With --brokers and --registry
-it runs on a Kafka cluster; then --data names no broker's folder, only one where the outside service keeps what it took.`,
+it runs on a Kafka cluster; then --data names no broker's folder, only one where the outside service keeps what it took.
+
+With --model the analyst asks a language model for its sentence, once for each strong event: it is sent place, magnitude,
+depth and kind of the event and nothing else. The API key is that of PARLEY_MODEL_KEY or OPENAI_API_KEY.`,
 		Example: `  parley demo
   parley demo --data '' --json
   parley demo --feed https://earthquake.usgs.gov/earthquakes/feed/v1.0/summary/all_day.geojson
-  parley demo --brokers localhost:9092 --registry http://localhost:8081`,
+  parley demo --brokers localhost:9092 --registry http://localhost:8081
+  parley demo --model http://localhost:11434 --model-name llama3.2`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.keepService = cmd.Flags().Changed("data")
@@ -83,6 +90,8 @@ it runs on a Kafka cluster; then --data names no broker's folder, only one where
 	flags.DurationSliceVar(&f.tiers, "tiers", []time.Duration{250 * time.Millisecond, time.Second}, "delays of the retry topics, shortest first")
 	flags.Int32Var(&f.partitions, "partitions", 3, "of topics that do not exist yet")
 	flags.StringVar(&f.protocol, "group-protocol", string(kafka.ProtocolClassic), "of the agents' consumer groups: classic or consumer")
+	flags.StringVar(&f.model, "model", "", "URL of an OpenAI-compatible server that the analyst asks (default: it goes by a rule)")
+	flags.StringVar(&f.modelName, "model-name", "", "the model's name there")
 	flags.BoolVar(&f.json, "json", false, "end with one JSON object instead of the table")
 	flags.StringVar(&f.metricsOut, "metrics-out", "", "keep the last metrics in this file")
 	flags.StringVar(&f.metricsAddr, "metrics-addr", "", "serve /metrics, /healthz and /readyz on this host:port")
@@ -103,6 +112,14 @@ func (f *demoFlags) validate() error {
 	}
 	if f.protocol != string(kafka.ProtocolClassic) && f.protocol != string(kafka.ProtocolConsumer) {
 		errs = append(errs, fmt.Errorf("--group-protocol is %q: use classic or consumer", f.protocol))
+	}
+	if (f.model == "") != (f.modelName == "") {
+		errs = append(errs, errors.New("--model and --model-name belong together: name both, or none for an analyst without a model"))
+	}
+	if f.model != "" {
+		if _, err := quake.ModelEndpoint(f.model); err != nil {
+			errs = append(errs, fmt.Errorf("--model: %w", err))
+		}
 	}
 	if err := f.policy().Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("--tiers: %w", err))
@@ -133,6 +150,9 @@ func runDemo(ctx context.Context, a *app, f demoFlags) (err error) {
 		stdout:   a.stdout,
 	}
 	defer d.progress.end()
+	if d.model, err = f.newModel(); err != nil {
+		return err
+	}
 	endMetrics, err := d.serveMetrics(ctx)
 	if err != nil {
 		return err

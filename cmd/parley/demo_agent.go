@@ -112,10 +112,14 @@ func (a *demoAgent) finish(ctx context.Context) error {
 
 func (a *demoAgent) empty(ctx context.Context) (bool, error) {
 	backlogs, err := audit.Backlogs(ctx, a.auditor)
+	empty := false
+	if err == nil {
+		empty, err = a.rests(ctx, backlogs[0])
+	}
 	if err != nil {
 		return false, fmt.Errorf("agent %s: %w", a.agent.Name(), err)
 	}
-	return backlogs[0].Empty(), nil
+	return empty, nil
 }
 
 func (a *demoAgent) waitReady(ctx context.Context) error {

@@ -28,6 +28,7 @@ type terms struct {
 	Duplicates   int            `json:"duplicates"`
 	Redeliveries int            `json:"redeliveries"`
 	Retrying     int            `json:"retrying"`
+	Scheduled    int            `json:"scheduled"`
 	Dead         int            `json:"dead"`
 	DeadByReason map[string]int `json:"dead_by_reason"`
 	LatencyMS    latencyMS      `json:"latency_ms"`
@@ -38,9 +39,11 @@ type latencyMS struct {
 	P99 float64 `json:"p99"`
 }
 
-// handledTypes are what each agent of the demo handles, on streams too.
-var handledTypes = map[string][]string{
-	"triage": {"quake.reported", "agent.ack"}, "dispatch": {"quake.dispatch"}, "notify": {"quake.alert"},
+// streams are those of each agent of the demo, with what it handles of them.
+var streams = map[string]map[string]string{
+	"triage": {"parley.events.quakes": "quake.reported"}, "broadcast": {"parley.events.warnings": "quake.alert"},
+	"dispatch": nil, "analyst": nil, "notify": nil, "coastguard": nil, "registrar": nil, "board-regions": nil,
+	"team-anchorage": nil, "team-jakarta": nil, "team-rome": nil, "team-santiago": nil, "team-tokyo": nil,
 }
 
 // everything is all records of the log, by topic and partition, in order.
@@ -95,7 +98,7 @@ func readAll(t *testing.T, brokers []string) (everything, map[string]kadm.Offset
 		})
 	}
 	committed := map[string]kadm.OffsetResponses{}
-	for agent := range handledTypes {
+	for agent := range streams {
 		if committed[agent], err = admin.FetchOffsets(ctx, agent); err != nil {
 			t.Fatal(err)
 		}
@@ -112,12 +115,12 @@ func recount(t *testing.T, brokers []string) (map[string]terms, int) {
 		published += len(recs)
 	}
 	out := map[string]terms{}
-	for agent := range handledTypes {
+	for agent := range streams {
 		total := terms{DoneByType: map[string]int{}, DeadByReason: map[string]int{}}
 		var latencies []float64
 		inputs := []string{"parley.inbox." + agent}
-		if agent == "triage" {
-			inputs = append(inputs, "parley.events.quakes")
+		for topic := range streams[agent] {
+			inputs = append(inputs, topic)
 		}
 		for _, topic := range inputs {
 			for partition, recs := range all[topic] {
@@ -164,12 +167,19 @@ func recountPartition(t *testing.T, total *terms, all everything, committed kadm
 		}
 		dead[originOf(t, r, topic)] = letter{last(r, "parley-reason"), attempts}
 	}
-	waiting := map[int64]bool{}
+	waiting, later := map[int64]bool{}, map[int64]bool{}
 	for tier := range all {
 		if strings.HasPrefix(tier, topic+".retry-") && strings.HasSuffix(tier, "."+agent) {
 			for _, r := range all[tier][partition] {
 				if r.Offset >= below(tier) {
 					waiting[originOf(t, r, topic)] = true
+					if due := first(r, "ce_deliverat"); due != "" && last(r, "parley-attempt") == "0" {
+						at, err := time.Parse(time.RFC3339, due)
+						if err != nil {
+							t.Fatal(err)
+						}
+						later[originOf(t, r, topic)] = at.After(time.Now())
+					}
 				}
 			}
 		}
@@ -210,7 +220,10 @@ func recountPartition(t *testing.T, total *terms, all everything, committed kadm
 			total.Redeliveries += max(d.attempts-1, 0)
 		case waiting[r.Offset]:
 			total.Retrying++
-		case topic == "parley.events.quakes" && first(r, "ce_type") != "" && !slices.Contains(handledTypes[agent], first(r, "ce_type")):
+			if later[r.Offset] {
+				total.Scheduled++
+			}
+		case streams[agent][topic] != "" && first(r, "ce_type") != "" && first(r, "ce_type") != streams[agent][topic]:
 			total.Skipped++
 		case ended[identity(r)]:
 			total.Duplicates++
@@ -305,9 +318,23 @@ func decodeMarks(t *testing.T, value []byte) []mark {
 			in.long()
 		}
 	})
+	in.skipBlocks(func() { // answers to requests
+		in.take(16)
+		in.take(int(in.long())) // topic
+		in.long()               // partition
+		in.long()               // time
+		for range 2 {           // key, value
+			in.take(int(in.long()))
+		}
+		in.skipBlocks(func() { // headers
+			for range 2 {
+				in.take(int(in.long()))
+			}
+		})
+	})
 	for _, b := range in.rest { // other arrays, which the demo leaves empty
 		if b != 0 {
-			t.Fatalf("%x follows the releases", in.rest)
+			t.Fatalf("%x follows the answers", in.rest)
 		}
 	}
 	return marks

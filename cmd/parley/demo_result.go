@@ -19,6 +19,7 @@ import (
 // this run.
 type demoResult struct {
 	demoTotals
+	demoPatterns
 	ThisRun demoTotals `json:"this_run"`
 
 	effects string // what the outside service took, for people
@@ -40,6 +41,7 @@ type agentResult struct {
 	Duplicates   int64                      `json:"duplicates"`
 	Redeliveries int64                      `json:"redeliveries"`
 	Retrying     int64                      `json:"retrying"`
+	Scheduled    int64                      `json:"scheduled"` // of the retrying: their time has not come
 	Dead         int64                      `json:"dead"`
 	DeadByReason map[streaming.Reason]int64 `json:"dead_by_reason"`
 	LatencyMS    latencyResult              `json:"latency_ms"`
@@ -69,7 +71,7 @@ func totals(published int64, reports []*audit.Report) demoTotals {
 		t.order = append(t.order, r.Agent)
 		t.Agents[r.Agent] = agentResult{
 			Accepted: r.Accepted, Done: r.Done, DoneByType: r.DoneByType, Skipped: r.Skipped, Duplicates: r.Duplicates,
-			Redeliveries: r.Redeliveries, Retrying: r.Retrying, Dead: r.Dead, DeadByReason: r.DeadByReason,
+			Redeliveries: r.Redeliveries, Retrying: r.Retrying, Scheduled: r.Scheduled, Dead: r.Dead, DeadByReason: r.DeadByReason,
 			LatencyMS: latencyResult{P50: millis(r.Latency.P50), P99: millis(r.Latency.P99)},
 		}
 		if c := r.Conservation(); c != audit.Exact {
@@ -99,19 +101,22 @@ func (r *demoResult) write(w io.Writer, asJSON bool) error {
 		fmt.Fprintf(&b, "%d records published.\n", r.Published)
 	}
 	r.table(&b)
-	fmt.Fprintf(&b, "\n%s. Conservation: %s.\n", r.effects, r.Conservation)
+	b.WriteByte('\n')
+	r.demoPatterns.lines(&b)
+	fmt.Fprintf(&b, "%s. Conservation: %s.\n", r.effects, r.Conservation)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// table writes one line per agent.
+// table writes one line per agent. Scheduled are deadlines that nobody has to wait
+// for: they are retrying in the topics, and stand for themselves here.
 func (t *demoTotals) table(w io.Writer) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(tw, "agent\taccepted\tdone\tskipped\tduplicates\tretrying\tdead\tredeliveries\tp50 ms\tp99 ms\t")
+	_, _ = fmt.Fprintln(tw, "agent\taccepted\tdone\tskipped\tduplicates\tscheduled\tretrying\tdead\tredeliveries\tp50 ms\tp99 ms\t")
 	for _, name := range t.order {
 		a := t.Agents[name]
-		_, _ = fmt.Fprintf(tw, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.0f\t%.0f\t%s\n", name, a.Accepted, a.Done, a.Skipped, a.Duplicates,
-			a.Retrying, a.Dead, a.Redeliveries, a.LatencyMS.P50, a.LatencyMS.P99, reasons(a.DeadByReason))
+		_, _ = fmt.Fprintf(tw, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.0f\t%.0f\t%s\n", name, a.Accepted, a.Done, a.Skipped, a.Duplicates,
+			a.Scheduled, a.Retrying-a.Scheduled, a.Dead, a.Redeliveries, a.LatencyMS.P50, a.LatencyMS.P99, reasons(a.DeadByReason))
 	}
 	_ = tw.Flush() // into a strings.Builder
 }

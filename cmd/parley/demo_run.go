@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +33,7 @@ type demo struct {
 	brokers  []string
 	registry string
 	service  *quake.Service
+	model    *quake.Model // nil: none
 	logger   *slog.Logger
 	progress *progress
 	stdout   io.Writer
@@ -51,6 +51,9 @@ type demo struct {
 func (d *demo) serveMetrics(ctx context.Context) (end func() error, err error) {
 	reg := prometheus.NewRegistry()
 	if d.metrics, err = telemetry.New(reg); err != nil {
+		return nil, err
+	}
+	if err := d.countTokens(reg); err != nil {
 		return nil, err
 	}
 	keep := func() error { return nil }
@@ -109,6 +112,9 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	d.progress.end()
 	result := newDemoResult(before, after, d.effects())
+	if result.demoPatterns, err = d.patterns(ctx); err != nil {
+		return err
+	}
 	if err := result.write(d.stdout, d.flags.json); err != nil {
 		return err
 	}
@@ -150,7 +156,9 @@ func (d *demo) connect(ctx context.Context) error {
 		return err
 	}
 	d.log, d.sender = log, sender
-	err = d.prepare(ctx, quake.Triage(cfg), quake.Dispatcher(cfg), quake.Notifier(cfg, d.service))
+	if err = d.prepare(ctx, quake.Agents(cfg, quake.Options{Service: d.service, Seed: d.flags.seed, Model: d.model})...); err == nil {
+		err = d.applyRoutes(ctx)
+	}
 	if err != nil {
 		sender.Close()
 		log.Close()
@@ -174,10 +182,7 @@ func (d *demo) prepare(ctx context.Context, all ...*agents.Agent) error {
 		return err
 	}
 	for _, a := range all {
-		group := audit.Group{Agent: a.Name(), Types: a.Types()}
-		if a.Name() == quake.TriageAgent {
-			group.Streams = []string{quake.Stream}
-		}
+		group := audit.Group{Agent: a.Name(), Types: a.Types(), Streams: quake.Streams(a.Name())}
 		auditor, err := audit.New(ctx, d.log, d.platform.Codec(), group)
 		if err != nil {
 			return err
@@ -211,48 +216,6 @@ func (d *demo) work(ctx context.Context) error {
 	for _, a := range d.agents {
 		if err := a.stop(ctx); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-func (d *demo) backlogs(ctx context.Context) ([]audit.Backlog, error) {
-	auditors := make([]*audit.Auditor, len(d.agents))
-	for i, a := range d.agents {
-		auditors[i] = a.auditor
-	}
-	return audit.Backlogs(ctx, auditors...)
-}
-
-// waitQuiet waits until every lane is empty: until every group has passed all
-// of its input and retry topics, twice in a row. It asks the topics and not the
-// workers, so it also knows of workers elsewhere.
-func (d *demo) waitQuiet(ctx context.Context) error {
-	for quiet := 0; quiet < 2; {
-		backlogs, err := d.backlogs(ctx)
-		if err != nil {
-			return err
-		}
-		input, retrying := int64(0), int64(0)
-		var left []string
-		for i, b := range backlogs {
-			input, retrying = input+b.Input, retrying+b.Retry
-			left = append(left, fmt.Sprintf("%s %d", d.agents[i].agent.Name(), b.Input+b.Retry))
-		}
-		switch {
-		case input > 0:
-			quiet = 0
-			d.progress.phase(phaseHandling, "left for "+strings.Join(left, ", "))
-		case retrying > 0:
-			quiet = 0
-			d.progress.phase(phaseRetrying, fmt.Sprintf("%d records in retry topics", retrying))
-		default:
-			quiet++
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(lookPause):
 		}
 	}
 	return nil

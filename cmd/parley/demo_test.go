@@ -2,9 +2,11 @@ package main_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,6 +30,7 @@ const shortTiers = "50ms,200ms"
 
 type demoJSON struct {
 	demoTerms
+	patterns
 	ThisRun demoTerms `json:"this_run"`
 }
 
@@ -67,8 +70,8 @@ func checkDemo(t *testing.T, stdout string) demoJSON {
 		}
 	}
 	for agent, a := range r.Agents {
-		if a.Retrying != 0 {
-			t.Errorf("%s ends with %d messages retrying", agent, a.Retrying)
+		if a.Retrying != a.Scheduled || a.Scheduled > 0 && agent != "dispatch" {
+			t.Errorf("%s ends with %d messages retrying, %d of them scheduled", agent, a.Retrying, a.Scheduled)
 		}
 	}
 	if got := r.Agents["triage"].DoneByType["quake.reported"]; got != events {
@@ -89,20 +92,21 @@ func checkDemo(t *testing.T, stdout string) demoJSON {
 
 // checkEffects holds what the outside service took against the alerts in
 // notify's inbox: each had its effect once, but those that never go through. It
-// returns the alerts' message IDs.
-func checkEffects(t *testing.T, dir string, all everything, seed uint64) (ids []string) {
+// returns the alerts' events.
+func checkEffects(t *testing.T, dir string, all everything, seed uint64) (events []string) {
 	t.Helper()
-	seen := map[string]bool{}
+	alerts := map[string]string{} // their events, by message ID
 	for _, recs := range all["parley.inbox.notify"] {
 		for _, r := range recs {
-			if id := first(r, "ce_id"); first(r, "ce_type") == "quake.alert" && !seen[id] {
-				seen[id] = true
-				ids = append(ids, id)
+			if id := first(r, "ce_id"); first(r, "ce_type") == "quake.alert" && alerts[id] == "" {
+				alerts[id] = string(r.Key)
+				events = append(events, string(r.Key))
 			}
 		}
 	}
-	if len(ids) != dispatched {
-		t.Errorf("%d alerts in notify's inbox, want %d", len(ids), dispatched)
+	slices.Sort(events)
+	if len(events) != dispatched || len(slices.Compact(slices.Clone(events))) != dispatched {
+		t.Errorf("%d alerts in notify's inbox, want %d, each of another event", len(events), dispatched)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "outside-service.tsv"))
 	if err != nil {
@@ -113,9 +117,9 @@ func checkEffects(t *testing.T, dir string, all everything, seed uint64) (ids []
 		id, _, _ := strings.Cut(line, "\t")
 		effects[id]++
 	}
-	for _, id := range ids {
+	for id, event := range alerts {
 		want := 1
-		if quake.Failures(seed, id) == quake.Never {
+		if quake.Failures(seed, event) == quake.Never {
 			want = 0
 		}
 		if effects[id] != want {
@@ -126,7 +130,7 @@ func checkEffects(t *testing.T, dir string, all everything, seed uint64) (ids []
 	if len(effects) > 0 {
 		t.Errorf("effects of no alert: %v", effects)
 	}
-	return ids
+	return events
 }
 
 // check recounts the demo's folder and holds it against what the demo said.
@@ -151,6 +155,7 @@ func check(t *testing.T, dir string, r demoJSON) (alerts []string) {
 		}
 	}
 	all, _ := readAll(t, server.Brokers())
+	checkPatterns(t, all, r.patterns)
 	return checkEffects(t, dir, all, 1)
 }
 
@@ -177,7 +182,7 @@ func TestDemo(t *testing.T) {
 		triage.DeadByReason["decode"] != 3 || triage.DeadByReason["schema"] != 3 || triage.DeadByReason["contract"] != 6 {
 		t.Errorf("triage: %+v", triage)
 	}
-	if d := r.Agents["dispatch"]; d.Accepted != dispatched+partitions || d.Done != d.Accepted {
+	if d := r.Agents["dispatch"]; d.DoneByType["agent.stop"] != partitions || d.Done+d.Scheduled != d.Accepted {
 		t.Errorf("dispatch: %+v", d)
 	}
 	alerts := check(t, dir, r)
@@ -186,6 +191,9 @@ func TestDemo(t *testing.T) {
 	second := demo(t, dir)
 	check(t, dir, second)
 	run := second.ThisRun
+	if first, again := fmt.Sprint(r.patterns), fmt.Sprint(second.patterns); first != again {
+		t.Errorf("after the first run\n%s, after the second\n%s", first, again)
+	}
 	if run.Published != events+duplicates+malformed || second.Published != 2*run.Published {
 		t.Errorf("the second run published %d, in all %d", run.Published, second.Published)
 	}
@@ -207,8 +215,8 @@ func checkRedeliveries(t *testing.T, r demoJSON, metrics string, alerts []string
 	t.Helper()
 	const attempts = 4
 	want, dead := 0, 0
-	for _, id := range alerts {
-		switch n := quake.Failures(1, id); n {
+	for _, event := range alerts {
+		switch n := quake.Failures(1, event); n {
 		case quake.Never:
 			want += attempts - 1
 			dead++
@@ -260,7 +268,8 @@ func TestDemoTable(t *testing.T) {
 	if out.code != 0 {
 		t.Fatalf("exit %d\n%s%s", out.code, out.stdout, out.stderr)
 	}
-	for _, want := range []string{"1759 records published", "triage", "dispatch", "notify", "dead by reason: contract 6, decode 3, schema 3", "Conservation: exact."} {
+	for _, want := range []string{"1759 records published", "triage", "dispatch", "notify", "dead by reason: contract 6, decode 3, schema 3", "Conservation: exact.",
+		"Negotiations: 85 called", "Requests: 85 asked, 85 answered", "Routes, version 1: 85 alerts routed", "Board regions: 34 regions, 85 updates"} {
 		if !strings.Contains(out.stdout, want) {
 			t.Errorf("the table has no %q:\n%s", want, out.stdout)
 		}
@@ -319,6 +328,8 @@ func TestDemoBadInput(t *testing.T) {
 		"negative number":    {[]string{"--duplicates", "-1"}, 2, "negative"},
 		"no partition":       {[]string{"--partitions", "0"}, 2, "--partitions"},
 		"bad level":          {[]string{"--log-level", "loud"}, 2, "--log-level"},
+		"model, no name":     {[]string{"--model", "http://127.0.0.1:1"}, 2, "--model-name"},
+		"bad model":          {[]string{"--model", "here", "--model-name", "m"}, 2, "--model:"},
 		"no registry":        {[]string{"--brokers", "127.0.0.1:1"}, 2, "--registry"},
 		"unreachable broker": {[]string{"--brokers", "127.0.0.1:1", "--registry", "http://127.0.0.1:1"}, 1, "no Kafka broker answers"},
 		"metrics file":       {[]string{"--metrics-out", filepath.Join(dir, "absent", "file")}, 1, "metrics"},
@@ -352,7 +363,7 @@ func TestDemoRefusesToLeaveMessagesWaiting(t *testing.T) {
 	}
 	run.kill()
 	out := parley(t, "demo", "--data", dir, "--tiers", shortTiers)
-	if out.code != 1 || !strings.Contains(out.stderr, "wait in parley.inbox.notify.retry-") || !strings.Contains(out.stderr, "tiers") {
+	if out.code != 1 || !strings.Contains(out.stderr, "wait in parley.inbox.dispatch.retry-30s") || !strings.Contains(out.stderr, "tiers") {
 		t.Errorf("exit %d\n%s", out.code, out.stderr)
 	}
 }

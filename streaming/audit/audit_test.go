@@ -369,6 +369,32 @@ func TestReportDetailsAndSince(t *testing.T) {
 	}
 }
 
+// TestScheduled: what waits for its own time is told apart from what has failed.
+func TestScheduled(t *testing.T) {
+	t.Parallel()
+	l := newLog(t)
+	due := func(at time.Time) func(*streaming.Envelope) {
+		return func(e *streaming.Envelope) { e.DeliverAt = at }
+	}
+	later := time.Now().Add(time.Hour)
+	l.copyTo(tier2, l.input(event("waits", due(later))), 1, 0, "")
+	l.copyTo(tier2, l.input(event("due", due(noon))), 1, 0, "")
+	l.copyTo(tier1, l.input(event("failed")), 1, 1, "handler")
+	tried := l.input(event("tried", due(later)))
+	l.copyTo(tier2, tried, 1, 0, "")
+	l.copyTo(tier1, tried, 2, 1, "handler")
+	over := l.input(event("over", due(later)))
+	l.copyTo(tier2, over, 1, 0, "")
+	l.done("over", over, 1, 1)
+	r := l.audit()
+	if r.Retrying != 4 || r.Scheduled != 1 || r.Conservation() != Exact {
+		t.Errorf("%d retrying, %d of them scheduled: %s", r.Retrying, r.Scheduled, r.Conservation())
+	}
+	if since := l.auditSince(r).Since(r); since.Retrying != 0 || since.Scheduled != 0 {
+		t.Errorf("since: %+v", since)
+	}
+}
+
 // TestTrimmedDuringTheAudit: a copy that moves on and is trimmed where it was,
 // while it is read, is not missed.
 func TestTrimmedDuringTheAudit(t *testing.T) {

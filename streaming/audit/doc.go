@@ -10,7 +10,8 @@
 //     group does not handle; or not matched by the group's filter of its type;
 //   - duplicate: another record of its partition with the same (ce_source,
 //     ce_id) is settled or retrying;
-//   - retrying: a live copy of it waits in a retry topic;
+//   - retrying: a live copy of it waits in a retry topic: it has failed, or it is
+//     scheduled and its time has not come, [Report.Scheduled];
 //   - dead: the latest copy of it is a dead letter.
 //
 // Each term is counted by what stands in the topics for that record, none is

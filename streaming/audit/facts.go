@@ -38,6 +38,7 @@ type tierCopy struct {
 	id              streaming.MessageID
 	origin          int64
 	moves, attempts int
+	due             time.Time // ce_deliverat of a copy that was not tried yet, or zero
 }
 
 // ended says which copies of a message have ended.
@@ -96,7 +97,7 @@ func (f *facts) ledgerRecord(ctx context.Context, codec *schemas.Codec, rec stre
 // deadRecord takes one record of the dead-letter topic. What a redrive notes
 // there is no copy of anything.
 func (f *facts) deadRecord(rec streaming.Record) {
-	id, hop, ok := f.copyOf(rec)
+	id, _, hop, ok := f.copyOf(rec)
 	if !ok {
 		return
 	}
@@ -110,21 +111,27 @@ func (f *facts) deadRecord(rec streaming.Record) {
 
 // tierRecord takes one record of a retry topic.
 func (f *facts) tierRecord(rec streaming.Record) {
-	if id, hop, ok := f.copyOf(rec); ok {
-		f.tiers = append(f.tiers, tierCopy{id: id, origin: hop.Origin.Offset, moves: hop.Moves, attempts: hop.Attempt})
+	id, env, hop, ok := f.copyOf(rec)
+	if !ok {
+		return
 	}
+	c := tierCopy{id: id, origin: hop.Origin.Offset, moves: hop.Moves, attempts: hop.Attempt}
+	if hop.Attempt == 0 {
+		c.due = env.DeliverAt
+	}
+	f.tiers = append(f.tiers, c)
 }
 
 // copyOf reads a record of a companion topic. What is not a copy of a record of
 // this input topic accounts for none.
-func (f *facts) copyOf(rec streaming.Record) (streaming.MessageID, streaming.Hop, bool) {
+func (f *facts) copyOf(rec streaming.Record) (streaming.MessageID, streaming.Envelope, streaming.Hop, bool) {
 	original, hop, ok, err := schemas.SplitHop(rec.Headers)
 	if !ok || err != nil || hop.Origin.Topic != f.topic || hop.Moves < 1 {
-		return streaming.MessageID{}, hop, false
+		return streaming.MessageID{}, streaming.Envelope{}, hop, false
 	}
 	rec.Headers = original
 	env, _ := schemas.DecodeEnvelope(&rec)
-	return identity(&env, f.topic, hop.Origin.Partition, hop.Origin.Offset), hop, true
+	return identity(&env, f.topic, hop.Origin.Partition, hop.Origin.Offset), env, hop, true
 }
 
 // identity is the idempotency key of a record. One whose envelope cannot be

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
@@ -79,7 +80,7 @@ func (a *Auditor) partition(ctx context.Context, in input, p int32, earlier *Rep
 
 	r := newReport(a.group.Agent)
 	r.ledgers[at(in.ledger)] = to[at(in.ledger)]
-	c := counting{ctx: ctx, codec: a.codec, group: &a.group, in: in, facts: f, report: r, below: committed[at(in.topic)]}
+	c := counting{ctx: ctx, codec: a.codec, group: &a.group, in: in, facts: f, report: r, below: committed[at(in.topic)], at: time.Now()}
 	err = a.log.Scan(ctx, []kafka.Range{{
 		TopicPartition: at(in.topic), From: from[at(in.topic)], To: to[at(in.topic)],
 	}}, c.record)
@@ -132,6 +133,7 @@ type counting struct {
 	facts  *facts
 	report *Report
 	below  int64 // the committed offset
+	at     time.Time
 }
 
 // record gives one record its term. The terms are asked for one by one: a
@@ -172,6 +174,9 @@ func (c *counting) record(rec streaming.Record) {
 	}
 	if isLive {
 		count(&c.report.Retrying)
+		if live.due.After(c.at) {
+			c.report.Scheduled++
+		}
 		c.report.redelivered(earlier + live.attempts)
 	}
 	if terms == 0 && bad == nil && (!c.concerns(&env) || c.filtered(&rec, &env)) {

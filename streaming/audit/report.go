@@ -23,6 +23,7 @@ type Report struct {
 	Skipped      int64
 	Duplicates   int64
 	Retrying     int64
+	Scheduled    int64 // of the retrying: not tried yet, as its time (ce_deliverat) had not come when it was read
 	Dead         int64
 	DeadByReason map[streaming.Reason]int64
 	// Redeliveries are the handler attempts after the first of their message
@@ -69,6 +70,7 @@ func (r *Report) add(o *Report) {
 	r.Skipped += o.Skipped
 	r.Duplicates += o.Duplicates
 	r.Retrying += o.Retrying
+	r.Scheduled += o.Scheduled
 	r.Dead += o.Dead
 	r.Redeliveries += o.Redeliveries
 	sum(r.Appended, o.Appended, 1)
@@ -82,7 +84,7 @@ func (r *Report) add(o *Report) {
 }
 
 // Since is what has changed since the earlier report that this one was read
-// with. Retrying is negative where messages that waited then do not any more.
+// with. Retrying and Scheduled are negative where messages that waited then do not any more.
 func (r *Report) Since(earlier *Report) *Report {
 	d := newReport(r.Agent)
 	d.Accepted = r.Accepted - earlier.Accepted
@@ -90,6 +92,7 @@ func (r *Report) Since(earlier *Report) *Report {
 	d.Skipped = r.Skipped - earlier.Skipped
 	d.Duplicates = r.Duplicates - earlier.Duplicates
 	d.Retrying = r.Retrying - earlier.Retrying
+	d.Scheduled = r.Scheduled - earlier.Scheduled
 	d.Dead = r.Dead - earlier.Dead
 	d.Redeliveries = r.Redeliveries - earlier.Redeliveries
 	for _, of := range []struct {
