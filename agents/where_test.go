@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/seed-c9b6dc07/parley/agents"
@@ -35,10 +36,13 @@ func TestWhereIsRefusedAtTheStart(t *testing.T) {
 
 func TestWhatDoesNotMatchIsSkipped(t *testing.T) {
 	s := newStaffed(t)
+	var mu sync.Mutex // handlers of two topics run side by side
 	var got []string
 	done := make(chan struct{})
 	a := agents.New("picky", agents.Config{Streams: []string{"talk"}, Retry: soon, Parallel: 1})
 	agents.On(a, func(_ context.Context, m *agents.Message[schemas.ErrorReply]) error {
+		mu.Lock()
+		defer mu.Unlock()
 		got = append(got, m.Payload.Message)
 		if m.Payload.Message == "last" {
 			close(done)
@@ -83,6 +87,8 @@ func TestWhatDoesNotMatchIsSkipped(t *testing.T) {
 	}
 	send(s.sender.ToAgent("picky", &schemas.ErrorReply{Reason: "yes", Message: "last"}, k))
 	<-done
+	mu.Lock()
+	defer mu.Unlock()
 	if all := strings.Join(got, " "); strings.Count(all, "b") != 2 || strings.Count(all, "d") != 2 || len(got) != 6 {
 		t.Errorf("handled %s", all)
 	}
