@@ -9,43 +9,7 @@ import (
 	"github.com/seed-c9b6dc07/parley/agents"
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
-	"github.com/seed-c9b6dc07/parley/streaming/embedded"
 )
-
-// together runs agents on a broker in this process until the function returns.
-func together(do func(ctx context.Context, p *agents.Platform, s *agents.Sender), all ...*agents.Agent) {
-	ctx, stop := context.WithCancel(context.Background())
-	broker, err := embedded.Start(ctx, embedded.Config{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer func() { _ = broker.Close(context.Background()) }()
-	platform, err := agents.Connect(ctx, agents.PlatformConfig{Brokers: broker.Brokers(), Registry: broker.RegistryURL(), Register: true})
-	if err != nil {
-		log.Fatal(err)
-	}
-	ended := make(chan error, len(all))
-	for _, a := range all {
-		w, err := platform.Worker(a)
-		if err != nil {
-			log.Fatal(err)
-		}
-		go func() { ended <- w.Run(ctx) }()
-		<-w.Ready()
-	}
-	sender, err := platform.Sender("desk")
-	if err != nil {
-		log.Fatal(err)
-	}
-	do(ctx, platform, sender)
-	sender.Close()
-	stop()
-	for range all {
-		if err := <-ended; err != nil {
-			log.Fatal(err)
-		}
-	}
-}
 
 // A conversation has 100 tokens. The first agent uses 70; the second has 30 left.
 func ExampleBudget() {

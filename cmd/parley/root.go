@@ -58,6 +58,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		newDemoCmd(a),
 		newBrokerCmd(a),
+		newNewCmd(a),
 		newTopicsCmd(a),
 		newSendCmd(a),
 		newTailCmd(a),

@@ -20,24 +20,17 @@
 package main
 
 import (
-	"bytes"
-	_ "embed"
 	"errors"
 	"flag"
 	"fmt"
-	"go/format"
 	"go/token"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
-	"text/template"
+
+	"github.com/seed-c9b6dc07/parley/schemas/gotypes"
 )
-
-//go:embed template.tmpl
-var templateText string
-
-var output = template.Must(template.New("output").Funcs(template.FuncMap{"comment": comment, "quoted": quoted}).Parse(templateText))
 
 func main() {
 	if err := run(os.Args[1:], os.Stderr); err != nil {
@@ -88,28 +81,15 @@ func expand(patterns []string) ([]string, error) {
 	return slices.Compact(files), nil
 }
 
+// generate reads the files and returns what is made of them.
 func generate(pkg string, files []string) ([]byte, error) {
-	defs, err := parse(files)
-	if err != nil {
-		return nil, err
-	}
-	t := newTypes()
-	for _, d := range defs {
-		if err := t.message(d); err != nil {
-			return nil, fmt.Errorf("%s: %w", d.file, err)
+	sources := make(map[string][]byte, len(files))
+	for _, file := range files {
+		src, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
 		}
+		sources[file] = src
 	}
-	if err := t.check(); err != nil {
-		return nil, err
-	}
-	var buf bytes.Buffer
-	err = output.Execute(&buf, map[string]any{"Package": pkg, "Imports": t.sortedImports(), "Structs": t.structs, "Avro": t.avro})
-	if err != nil {
-		return nil, err
-	}
-	src, err := format.Source(buf.Bytes())
-	if err != nil {
-		return nil, fmt.Errorf("generated code does not parse: %w", err)
-	}
-	return src, nil
+	return gotypes.Generate(pkg, sources)
 }

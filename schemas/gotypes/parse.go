@@ -1,10 +1,11 @@
-package main
+package gotypes
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
+	"maps"
+	"slices"
 
 	"github.com/hamba/avro/v2"
 )
@@ -18,17 +19,12 @@ type definition struct {
 
 // parse parses files that may name each other's types, in any order but not in
 // a circle.
-func parse(files []string) ([]definition, error) {
-	sources := make(map[string][]byte, len(files))
+func parse(sources map[string][]byte) ([]definition, error) {
+	files := slices.Sorted(maps.Keys(sources))
 	for _, file := range files {
-		src, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		if !json.Valid(src) {
+		if !json.Valid(sources[file]) {
 			return nil, fmt.Errorf("%s: not JSON", file)
 		}
-		sources[file] = src
 	}
 	names := &avro.SchemaCache{}
 	byName := map[string]string{} // the file that defines it
