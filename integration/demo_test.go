@@ -36,9 +36,21 @@ func TestDemoOnKafka(t *testing.T) {
 	var result struct {
 		Conservation string
 		Agents       map[string]struct {
-			Accepted, Done, Skipped, Duplicates, Retrying, Dead int
-			DoneByType                                          map[string]int `json:"done_by_type"`
+			Accepted, Done, Skipped, Duplicates, Retrying, Scheduled, Dead int
+
+			DoneByType map[string]int `json:"done_by_type"`
 		}
+		Negotiations struct {
+			Called, Awarded, Failed int
+			NoBids                  int            `json:"no_bids"`
+			ByTeam                  map[string]int `json:"by_team"`
+		}
+		Requests struct{ Asked, Answered int }
+		Routes   struct {
+			Routed        int
+			ByDestination map[string]int `json:"by_destination"`
+		}
+		State struct{ Keys, Updates, Conflicts int }
 	}
 	if err := json.Unmarshal(lines[len(lines)-1], &result); err != nil {
 		t.Fatalf("the last line is not one JSON object: %v", err)
@@ -50,15 +62,26 @@ func TestDemoOnKafka(t *testing.T) {
 		if sum := a.Done + a.Skipped + a.Duplicates + a.Retrying + a.Dead; a.Accepted != sum {
 			t.Errorf("%s: accepted %d, but the terms add up to %d", name, a.Accepted, sum)
 		}
+		if a.Retrying != a.Scheduled {
+			t.Errorf("%s: %d are retrying, %d of them scheduled", name, a.Retrying, a.Scheduled)
+		}
 	}
 	if n := result.Agents["triage"].DoneByType["quake.reported"]; n != 1707 {
 		t.Errorf("triage is done with %d quakes, not 1,707", n)
 	}
-	dispatched := 0
-	for _, n := range result.Agents["dispatch"].DoneByType {
-		dispatched = max(dispatched, n)
+	if n := result.Agents["dispatch"].DoneByType["quake.dispatch"]; n != 85 {
+		t.Errorf("dispatch is done with %d commands, not 85", n)
 	}
-	if dispatched != 85 {
-		t.Errorf("dispatch is done with %d commands, not 85", dispatched)
+	if n := result.Negotiations; n.Called != 85 || n.Awarded+n.NoBids+n.Failed != 85 || len(n.ByTeam) != 5 {
+		t.Errorf("negotiations: %+v", n)
+	}
+	if q := result.Requests; q.Asked != 85 || q.Answered != 85 {
+		t.Errorf("requests: %+v", q)
+	}
+	if r := result.Routes; r.Routed != 85 || r.ByDestination["agent:notify"] != 85 || r.ByDestination["agent:coastguard"] != 3 || r.ByDestination["stream:warnings"] != 5 {
+		t.Errorf("routes: %+v", r)
+	}
+	if s := result.State; s.Keys != 34 || s.Updates != 85 || s.Conflicts != 0 {
+		t.Errorf("the board: %+v", s)
 	}
 }
