@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"go/format"
 	"maps"
 	"os"
 	"os/exec"
@@ -8,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-c9b6dc07/parley/cmd/parley/scaffold"
 )
@@ -71,6 +74,11 @@ func TestNewAgent(t *testing.T) {
 			if !strings.Contains(out, filepath.Join(dir, file)+"\n") {
 				t.Errorf("%s is not named in\n%s", file, out)
 			}
+			if text := []byte(written[file]); filepath.Ext(file) == ".go" {
+				if formatted, err := format.Source(text); err != nil || !bytes.Equal(formatted, text) {
+					t.Errorf("%s is not as gofmt has it: %v", file, err)
+				}
+			}
 		}
 		if !strings.HasPrefix(written["go.mod"], "module "+name+"\n") {
 			t.Errorf("go.mod:\n%s", written["go.mod"])
@@ -92,10 +100,46 @@ func TestNewAgent(t *testing.T) {
 		writeText(t, filepath.Join(dir, "go.sum"), string(sums))
 		goIn(t, dir, "vet", "./...")
 		goIn(t, dir, "test", "-count=1", ".")
+		if name == "price-watch" {
+			runAndAsk(t, dir)
+		}
 		goIn(t, dir, "generate", "./...")
 		if again := contents(t, dir)["messages_gen.go"]; again != written["messages_gen.go"] {
 			t.Errorf("go generate writes other types:\n%s", again)
 		}
+	}
+}
+
+// runAndAsk runs the program that was written on a broker, and asks it.
+func runAndAsk(t *testing.T, dir string) {
+	t.Helper()
+	s := server(t)
+	binary := filepath.Join(t.TempDir(), "agent")
+	goIn(t, dir, "build", "-o", binary, ".")
+	agent := exec.CommandContext(t.Context(), binary)
+	agent.Env = append(os.Environ(), "PARLEY_BROKERS="+s.Brokers()[0], "PARLEY_REGISTRY="+s.RegistryURL())
+	var said strings.Builder
+	agent.Stderr = &said
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var answer []byte
+	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		var err error
+		// There is no inbox until the agent has made it.
+		answer, err = exec.CommandContext(t.Context(), binary, "--brokers", s.Brokers()[0], "--registry", s.RegistryURL(), "--ask", "Who is there?").Output()
+		if err == nil || time.Since(begin) > 20*time.Second {
+			break
+		}
+	}
+	if string(answer) != "You asked: Who is there?\n" {
+		t.Errorf("the answer is %q", answer)
+	}
+	if err := agent.Process.Signal(os.Interrupt); err != nil {
+		t.Error(err)
+	}
+	if err := agent.Wait(); err != nil {
+		t.Errorf("the agent has not ended well: %v\n%s", err, said.String())
 	}
 }
 
@@ -131,6 +175,7 @@ func TestNewAgentRefuses(t *testing.T) {
 		{"Greeter", exitUsage, "may hold a to z, 0 to 9 and - only"},
 		{"../greeter", exitUsage, "may hold a to z"},
 		{"-- -greeter", exitUsage, "begins with a hyphen"},
+		{strings.Repeat("a", 59), exitUsage, "has 59 bytes"},
 		{"time", exitUsage, "name another module path, such as example.com/time"},
 		{"main", exitUsage, "name another module path"},
 		{"greeter --module fmt/greeter", exitUsage, "taken by Go itself"},

@@ -52,6 +52,9 @@ func ValidName(name string) error {
 	if err := schemas.ValidName(name); err != nil {
 		return err
 	}
+	if asker := name + "-user"; len(asker) > schemas.MaxName {
+		return fmt.Errorf("the name %q has %d bytes: leave room for %q, of at most %d", name, len(name), asker, schemas.MaxName)
+	}
 	if name[0] == '-' {
 		return fmt.Errorf("the name %q begins with a hyphen: no module's path may", name)
 	}
