@@ -201,7 +201,8 @@ func TestBoardUnderFaults(t *testing.T) {
 			o := streamtest.Simulate(t, seed, streamtest.Simulation{
 				Agents: []streamtest.Simulated{
 					{Config: a.config(func() *agents.Agent { return bids.Keeper(a.agent()) })},
-					{Config: a.config(a.bidder("first"))}, {Config: a.config(a.bidder("second"))},
+					{Config: a.config(a.bidder("first"))},
+					{Config: a.config(a.bidder("second"))},
 				},
 				Topics: []string{"parley.events.answers", "parley.inbox.source"}, Faults: faults, TraceDir: *traces, KeepTrace: *keep,
 				Message: a.message,

@@ -15,6 +15,13 @@ import (
 // errNetworkDown is what a simulated process that is dead gets from the network.
 var errNetworkDown = errors.New("simulation: the network is down")
 
+// networkDown takes its time, as a refusal does: a client that asks again at once would
+// else hold virtual time up for ever.
+func networkDown() error {
+	time.Sleep(time.Millisecond)
+	return errNetworkDown
+}
+
 // link is the network between one process and the broker. It sees each request
 // and each response as a whole frame, so that it can lose a request before the
 // broker has applied it, or the response after.
@@ -61,7 +68,7 @@ func newLink(dial func(ctx context.Context, network, address string) (net.Conn, 
 func (l *link) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	broker := brokerAt(address)
 	if !l.await(broker, true, ctx.Done()) {
-		return nil, errNetworkDown
+		return nil, networkDown()
 	}
 	server, err := l.dial(ctx, network, address)
 	if err != nil {
@@ -73,7 +80,7 @@ func (l *link) Dial(ctx context.Context, network, address string) (net.Conn, err
 	if l.dead {
 		l.mu.Unlock()
 		c.close()
-		return nil, errNetworkDown
+		return nil, networkDown()
 	}
 	l.conns[c] = struct{}{}
 	l.running.Go(c.requests)
