@@ -1,15 +1,22 @@
 package quake
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/seed-c9b6dc07/parley/agents"
 	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/streamtest"
 )
 
 func TestModelEndpoint(t *testing.T) {
@@ -108,5 +115,110 @@ func TestModelCall(t *testing.T) {
 				t.Errorf("tokens %+v", answer.Usage)
 			}
 		})
+	}
+}
+
+// TestModelIsAskedOnce ends an agent's worker when the model has answered and nothing is
+// done yet: the next worker has the answers and asks no more.
+func TestModelIsAskedOnce(t *testing.T) {
+	t.Parallel()
+	const events = 6
+	var mu sync.Mutex
+	refused, calls := 0, map[string]int{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		if refused < 2 {
+			refused++
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		calls[r.Header.Get("Idempotency-Key")]++
+		_, _ = w.Write([]byte(`{"choices":[{"message":{"content":"Once."}}],"usage":{"prompt_tokens":5,"completion_tokens":6,"total_tokens":11}}`))
+	}))
+	defer http.DefaultClient.CloseIdleConnections()
+	defer server.Close()
+	endpoint, err := ModelEndpoint(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var prompt, completion atomic.Int64
+	model := &Model{Endpoint: endpoint, Name: "m", Spent: func(p, c int) {
+		prompt.Add(int64(p))
+		completion.Add(int64(c))
+	}}
+
+	cluster := streamtest.NewCluster(t)
+	p, err := agents.Connect(t.Context(), agents.PlatformConfig{Brokers: cluster.Brokers, Schemas: cluster.Schemas, Partitions: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sender, err := p.Sender(DispatchAgent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	told := make(chan string, events)
+	analyst := func(crash bool) *agents.Agent {
+		a := agents.New(AnalystAgent, agents.Config{DrainTimeout: 100 * time.Millisecond})
+		agents.On(a, func(ctx context.Context, m *agents.Message[Assess]) error {
+			text, err := model.sentence(ctx, m)
+			if err != nil {
+				return err
+			}
+			told <- text
+			if crash && m.ID() != "us0" { // which ends the pause after the refusals
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		})
+		return a
+	}
+	await := func(n int) {
+		t.Helper()
+		for range n {
+			select {
+			case text := <-told:
+				if text != "Once." {
+					t.Errorf("the model says %q", text)
+				}
+			case <-time.After(30 * time.Second):
+				t.Fatal("the model is not asked")
+			}
+		}
+	}
+
+	w, err := p.Worker(analyst(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, kill := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	<-w.Ready()
+	for i := range events {
+		id := fmt.Sprint("us", i)
+		if err := sender.Send(t.Context(), sender.ToAgent(AnalystAgent, &Assess{Eventid: id, Magnitude: 5}, agents.ID(id), agents.Key(id))); err != nil {
+			t.Fatal(err)
+		}
+		await(1)
+	}
+	kill()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	start(t, p, analyst(false))
+	await(events - 1)
+	mu.Lock()
+	defer mu.Unlock()
+	for i := range events {
+		if n := calls[fmt.Sprintf("dispatch/us%d/model", i)]; n != 1 {
+			t.Errorf("event %d: the model was called %d times", i, n)
+		}
+	}
+	if len(calls) != events || refused != 2 || prompt.Load() != 5*events || completion.Load() != 6*events {
+		t.Errorf("%d keys, %d refused calls, %d and %d tokens", len(calls), refused, prompt.Load(), completion.Load())
 	}
 }
