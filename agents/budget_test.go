@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -217,10 +218,13 @@ func TestBudgetFlowsDown(t *testing.T) {
 		expiry time.Time
 	}
 	got := make(chan map[string]arrived, 1)
+	var mu sync.Mutex
 	all := make(map[string]arrived)
-	second := agents.New("second", agents.Config{Parallel: 1})
+	second := agents.New("second", agents.Config{})
 	agents.On(second, func(_ context.Context, m *agents.Message[schemas.AgentControl]) error {
 		unit, left, _ := m.Budget()
+		mu.Lock()
+		defer mu.Unlock()
 		all[m.Payload.Reason] = arrived{fmt.Sprint(unit, " ", left), m.Envelope.Hops, m.Envelope.Expiry}
 		if len(all) == 6 {
 			got <- all
