@@ -173,13 +173,13 @@ func (y *team) checkSagas(topics map[string][]streaming.Record) (done, failed in
 	}
 	messages := make(map[string]int) // of a conversation: one may come again under another ID
 	read("parley.inbox.traveller", func(env *streaming.Envelope, _ schemas.ErrorReply) {
-		if env.Source == "source" && !seen[env.ID] {
+		if env.Source != "traveller" && env.Source != "airline" && env.Source != "hotel" && !seen[env.ID] {
 			seen[env.ID] = true
-			messages[env.CorrelationID]++
+			messages[env.CorrelationID]++ // from a sender of a garbled name, too
 		}
 	})
 	read("parley.inbox.traveller", func(env *streaming.Envelope, _ schemas.ErrorReply) {
-		if env.Source != "source" || skip[env.ID] || skip[env.CorrelationID] || messages[env.CorrelationID] != 1 {
+		if env.Source != "source" || !strings.HasPrefix(env.ID, "m") || skip[env.ID] || skip[env.CorrelationID] || messages[env.CorrelationID] != 1 {
 			return
 		}
 		end := ""
