@@ -30,7 +30,7 @@ test: test-unit test-deploy test-bench ## all tests; those on real Kafka where a
 # One CPU for each: where goroutines of a synctest bubble take fired timers on two, the race detector itself crashes
 # (go.dev/issue/78156).
 test-unit: ## unit tests with the race detector
-	go test -race -cpu 1 -timeout 6m $(GOTESTFLAGS) ./...
+	go test -race -cpu 1 -timeout 12m $(GOTESTFLAGS) ./...
 
 # A module of its own, so that Prometheus' libraries stay out of the platform's.
 test-deploy: ## dashboards and alert rules, with Prometheus' own engine on a live demo
@@ -41,7 +41,7 @@ test-bench: ## the measuring program, in small
 	cd bench && go test -timeout 6m $(GOTESTFLAGS) ./...
 
 test-integration: python ## tests on real Kafka and a real registry, in containers
-	go test -tags integration -count=1 -timeout 12m $(GOTESTFLAGS) ./integration/...
+	go test -tags integration -count=1 -timeout 25m $(GOTESTFLAGS) ./integration/...
 
 simulate: ## SEEDS=200 new simulations, and whether all mutants compile; prints the first seed, which replays them (docs/testing.md)
 	go test ./streaming/streamtest -count=1 -v -timeout 20m -run '^TestSimulation$$|^TestMutantsFit$$' -compile -seeds $(SEEDS)
