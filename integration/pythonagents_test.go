@@ -127,7 +127,7 @@ func TestPythonSendsAndReads(t *testing.T) {
 			key := wantKeys["console/"+id]
 			seen[id] = true
 			got, _ := json.Marshal([]any{m.Key, m.Payload})
-			expect, _ := json.Marshal([]any{key, map[string]string{"eventid": id, "level": "advisory", "text": "Ort ü " + key}})
+			expect, _ := json.Marshal([]any{key, map[string]any{"eventid": id, "level": "advisory", "text": "Ort ü " + key, "magnitude": 0, "team": "", "tsunami": false}})
 			if string(got) != string(expect) {
 				t.Errorf("Python reads %s instead of %s", got, expect)
 			}
