@@ -42,12 +42,22 @@ func (m *Message[T]) Send(agent string, payload schemas.Message, opts ...Option)
 	return m.out.stage(ToAgent(agent), outgoing{topic: m.out.link.namespace.Inbox(agent), partition: -1, kind: streaming.KindCommand, to: agent}, payload, opts)
 }
 
-// Reply stages an answer to the sender, on the reply path that it named. Its key is
-// the message's own.
+// Reply stages an answer to the sender, on the reply path that it named, else to its
+// inbox. Its key is the message's own. A sender outside of agents that named no reply
+// path and has no inbox gets none: the answer is dropped and counted.
 func (m *Message[T]) Reply(payload schemas.Message, opts ...Option) error {
-	topic, partition := pipeline.ReplyPath(&m.Envelope, m.out.link.namespace)
 	own := append([]Option{answerTo(m.Envelope.ID)}, opts...)
-	return m.out.stage(AsReply(), outgoing{topic: topic, partition: partition, kind: streaming.KindReply, to: m.Envelope.Source, key: m.Key}, payload, own)
+	return m.out.stage(AsReply(), m.answer(), payload, own)
+}
+
+// answer is where an answer goes and as what. What no message has caused comes from
+// outside: its sender need not be an agent.
+func (m *Message[T]) answer() outgoing {
+	topic, partition := pipeline.ReplyPath(&m.Envelope, m.out.link.namespace)
+	return outgoing{
+		topic: topic, partition: partition, kind: streaming.KindReply, to: m.Envelope.Source, key: m.Key,
+		ifTopicExists: m.Envelope.ReplyTo == "" && m.Envelope.CausationID == "",
+	}
 }
 
 // answerTo makes an answer to the request with that ID. Its deadline is that of who
@@ -137,10 +147,22 @@ type outgoing struct {
 	to        string
 	key       string // empty: the conversation
 	routed    bool   // data has named it
+
+	ifTopicExists bool // see streaming.Outgoing
+}
+
+// encoded is a payload of a type that is not known beforehand, with its value.
+type encoded struct {
+	schemas.Message // nil
+	messageType     string
+	value           []byte
 }
 
 // encode returns the type of a payload and its value.
 func encode(ctx context.Context, codec *schemas.Codec, payload schemas.Message) (messageType string, value []byte, err error) {
+	if e, ok := payload.(encoded); ok {
+		return e.messageType, e.value, nil
+	}
 	messageType = schemas.MessageType(payload.Schema())
 	if messageType == "" {
 		return "", nil, fmt.Errorf("the schema of %T names no parley.type", payload)
@@ -155,7 +177,7 @@ func encode(ctx context.Context, codec *schemas.Codec, payload schemas.Message) 
 func (o outgoing) fill(out *streaming.Outgoing, messageType string, value []byte, opts []Option) {
 	out.Topic, out.Partition, out.Key, out.Value = o.topic, o.partition, o.key, value
 	out.Envelope.Kind, out.Envelope.Recipient, out.Envelope.Type = o.kind, o.to, messageType
-	out.Routed = o.routed
+	out.Routed, out.IfTopicExists = o.routed, o.ifTopicExists
 	for _, opt := range opts {
 		opt(out)
 	}

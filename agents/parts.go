@@ -6,7 +6,6 @@ import (
 
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
-	"github.com/seed-c9b6dc07/parley/streaming/pipeline"
 )
 
 // Parts is an answer that a handler sends in parts while it makes them, such as
@@ -29,11 +28,7 @@ type Parts[T schemas.Message] struct {
 // Answering begins an answer in parts; a handler begins one only. Its parts count
 // in Config.StepBytes and MessageStepBytes.
 func Answering[T schemas.Message, M any](ctx context.Context, m *Message[M]) (*Parts[T], error) {
-	topic, partition := pipeline.ReplyPath(&m.Envelope, m.out.link.namespace)
-	p := &Parts[T]{
-		ctx: ctx, out: m.out, id: m.Envelope.ID,
-		to: outgoing{topic: topic, partition: partition, kind: streaming.KindReply, to: m.Envelope.Source, key: m.Key},
-	}
+	p := &Parts[T]{ctx: ctx, out: m.out, id: m.Envelope.ID, to: m.answer()}
 	for {
 		value, stored, err := m.out.cause.Steps.Begin(ctx, p.step())
 		if err != nil {

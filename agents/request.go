@@ -240,6 +240,34 @@ func request[Rep, Req schemas.Message](ctx context.Context, r *Requester, agent 
 	return reply, err
 }
 
+// RequestAny is Request where the types are not known beforehand, as to a tool: value
+// is the framed payload of that message type, and the answer is decoded by its
+// writer's schema.
+func RequestAny(ctx context.Context, r *Requester, agent, messageType string, value []byte, opts ...Option) (Any, error) {
+	reply, err := requestAny(ctx, r, agent, encoded{messageType: messageType, value: value}, opts)
+	if err != nil {
+		r.count(failure(err))
+	}
+	return reply, err
+}
+
+func requestAny(ctx context.Context, r *Requester, agent string, req encoded, opts []Option) (Any, error) {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	got, err := r.ask(ctx, agent, req, opts)
+	if err != nil {
+		return Any{}, err
+	}
+	if got.env.Kind == streaming.KindError {
+		return Any{}, r.failed(ctx, agent, got)
+	}
+	reply := Any{Bytes: got.value}
+	if reply.Name, reply.Value, err = r.sender.p.codec.DecodeAny(ctx, got.value); err != nil {
+		return Any{}, fmt.Errorf("the answer of %s: %w", agent, err)
+	}
+	return reply, nil
+}
+
 // withDeadline gives a context the default deadline if it has none.
 func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {

@@ -17,6 +17,10 @@ type Outgoing struct {
 	// Optional messages are left out where they can never be sent, as for an agent
 	// without an inbox; else what is handled fails.
 	Optional bool
+	// IfTopicExists messages are left out, and counted as an answer dropped, where their
+	// topic does not exist: an answer to a sender without an inbox. Otherwise refused,
+	// as for its size, it fails what is handled.
+	IfTopicExists bool
 
 	// Forward sends the handled message itself on: its ID, source, conversation, cause,
 	// reply path, kind, times, headers and key are kept, with one hop less. Of the

@@ -27,6 +27,8 @@ type Record struct {
 	// Optional, of a record to be appended: where the log can never take it, for its
 	// size or as its topic does not exist, what belongs together goes on without it.
 	Optional bool
+	// IfTopicExists, of a record to be appended: see Outgoing.IfTopicExists.
+	IfTopicExists bool
 	// Routed, of a record to be appended: see Outgoing.Routed.
 	Routed bool
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/seed-c9b6dc07/parley/agents"
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
 	"github.com/seed-c9b6dc07/parley/streaming/kafka"
@@ -133,7 +132,7 @@ func control(cmd *cobra.Command, conn *connection, name agentName, want controlR
 	if err := know(cmd, reg, schemas.AgentControl{}); err != nil {
 		return err
 	}
-	platform, err := agents.Connect(ctx, agents.PlatformConfig{Brokers: conn.brokers, Compression: kafka.Compression(conn.compression), Schemas: reg, Namespace: conn.ns()})
+	platform, err := conn.platform(ctx, reg)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/seed-c9b6dc07/parley/agents"
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
-	"github.com/seed-c9b6dc07/parley/streaming/kafka"
 )
 
 // prunedAfter is how long a lease must have run out until an instance is pruned.
@@ -235,7 +234,7 @@ func prune(ctx context.Context, cmd *cobra.Command, conn *connection, gone []age
 		return err
 	}
 	defer reg.Close()
-	platform, err := agents.Connect(ctx, agents.PlatformConfig{Brokers: conn.brokers, Compression: kafka.Compression(conn.compression), Schemas: reg, Namespace: conn.ns()})
+	platform, err := conn.platform(ctx, reg)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-c9b6dc07/parley/agents"
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
 	"github.com/seed-c9b6dc07/parley/streaming/kafka"
@@ -128,6 +129,11 @@ func (c *connection) schemas(cmd *cobra.Command) (*schemas.Registry, error) {
 		return nil, usagef(cmd, "--registry: %w", err)
 	}
 	return reg, nil
+}
+
+// platform connects to what agents run on.
+func (c *connection) platform(ctx context.Context, reg *schemas.Registry) (*agents.Platform, error) {
+	return agents.Connect(ctx, agents.PlatformConfig{Brokers: c.brokers, Compression: kafka.Compression(c.compression), Schemas: reg, Namespace: c.ns()})
 }
 
 func (c *connection) ns() streaming.Namespace { return streaming.Namespace(c.namespace) }

@@ -26,6 +26,7 @@ type sendOptions struct {
 	payload                 string
 	from, id, key           string
 	kind, ack, conversation string
+	wait                    time.Duration
 	stop                    bool
 	reason                  string
 	asJSON                  bool
@@ -36,15 +37,22 @@ func newSendCmd(a *app) *cobra.Command {
 	var opts sendOptions
 	cmd := &cobra.Command{
 		Use:   "send {--to AGENT | --stream STREAM} --type TYPE --payload JSON",
-		Short: "Send one message, or tell an agent to stop",
+		Short: "Send one message, ask an agent, or tell it to stop",
 		Long: `Sends one message and says where it was written; it is durable then. The payload
 is JSON: the text itself, @FILE, or - for the standard input. It is encoded by
 the latest schema of the message type in the registry, and refused with the
 field's name where it does not fit or breaks a rule of the schema. --schema names the schema where several name
 the type, or none does.
 
+With --wait the message is a request: its answer is printed as JSON, the last part of one in
+parts. The time is the request's deadline, too: past it nobody handles it. No answer, or
+one that says the agent has failed, is an error. Answers come to the topic parley.replies.FROM,
+which is made where it is missing. Without --wait an answer goes to the inbox of --from; where
+there is none the agent drops it.
+
 With --stop each instance of the agent ends once what came before is settled.`,
 		Example: `  parley send --to dispatch --type quake.dispatch --payload @command.json --ack handled
+  parley send --to analyst --type quake.assess --payload @question.json --wait 10s
   parley send --stream quakes --type quake.reported --payload - < quake.json
   parley send --to triage --stop --reason "new version"`,
 		Args: usageArgs(cobra.NoArgs),
@@ -71,10 +79,11 @@ With --stop each instance of the agent ends once what came before is settled.`,
 	f.StringVar(&opts.kind, "kind", "", "event, intent, statediff, command, request, reply, ack or error; default: command to an agent, event to a stream")
 	f.StringVar(&opts.ack, "ack", "", "ask for an ack: delivered or handled")
 	f.StringVar(&opts.conversation, "correlation", "", "conversation that the message belongs to; default: its own ID")
+	f.DurationVar(&opts.wait, "wait", 0, "send a request and wait that long for its answer")
 	f.BoolVar(&opts.stop, "stop", false, "tell the agent to stop")
 	f.StringVar(&opts.reason, "reason", "", "with --stop: why, for people")
 	f.BoolVar(&opts.asJSON, "json", false, "print one JSON object")
-	lineOnly(f, "id", "stop")
+	lineOnly(f, "id", "wait", "stop")
 	return cmd
 }
 
@@ -96,9 +105,15 @@ func (o *sendOptions) check() error {
 		bad("--from: it is empty")
 	}
 	name("--from", o.from)
+	if o.wait < 0 {
+		bad("--wait: %s is not a time to wait", o.wait)
+	}
 	if o.stop {
 		if o.to == "" {
 			bad("--stop needs --to")
+		}
+		if o.wait > 0 {
+			bad("--stop takes no --wait")
 		}
 		for _, flag := range [][2]string{
 			{"--stream", o.stream},
@@ -143,6 +158,17 @@ func (o *sendOptions) check() error {
 	}
 	if o.reason != "" {
 		bad("--reason goes with --stop")
+	}
+	if o.wait > 0 {
+		if o.stream != "" {
+			bad("--wait needs --to")
+		}
+		if o.kind != "" && streaming.Kind(o.kind) != streaming.KindRequest {
+			bad("--wait sends a request: it takes no --kind %s", o.kind)
+		}
+		if o.ack != "" {
+			bad("--wait takes no --ack: the answer says that it is handled")
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -227,6 +253,9 @@ func sendMessage(cmd *cobra.Command, a *app, conn *connection, opts sendOptions)
 	if err != nil {
 		return fmt.Errorf("the payload is not a %s: %w", schema.Subject, err)
 	}
+	if opts.wait > 0 {
+		return sendAndWait(ctx, cmd, a, conn, reg, opts, &out)
+	}
 	if opts.ack != "" {
 		warnWithoutInbox(ctx, a, log, conn.ns().Inbox(opts.from))
 	}
@@ -239,6 +268,38 @@ func sendMessage(cmd *cobra.Command, a *app, conn *connection, opts sendOptions)
 	}
 	_, err = fmt.Fprintf(a.stdout, "sent %s to %s/%d/%d\n", sent.ID, sent.Topic, sent.Partition, sent.Offset)
 	return err
+}
+
+type answeredMessage struct {
+	ID      string `json:"id"` // of the request
+	Schema  string `json:"schema"`
+	Payload any    `json:"payload"`
+}
+
+// sendAndWait sends a message as a request and prints its answer. ctx bounds what comes
+// before the waiting.
+func sendAndWait(ctx context.Context, cmd *cobra.Command, a *app, conn *connection, reg *schemas.Registry, opts sendOptions, out *streaming.Outgoing) error {
+	platform, err := conn.platform(ctx, reg)
+	if err != nil {
+		return err
+	}
+	r, err := platform.Requester(ctx, opts.from)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	waiting, cancel := context.WithTimeout(cmd.Context(), opts.wait)
+	defer cancel()
+	env := &out.Envelope
+	answer, err := agents.RequestAny(waiting, r, opts.to, env.Type, out.Value, agents.ID(env.ID), agents.Key(out.Key),
+		func(o *streaming.Outgoing) { o.Envelope.CorrelationID = env.CorrelationID })
+	if err != nil {
+		return err
+	}
+	if opts.asJSON {
+		return printJSON(a.stdout, answeredMessage{env.ID, answer.Name, answer.Value})
+	}
+	return printJSON(a.stdout, answer.Value)
 }
 
 // outgoing is the message but for its value.
@@ -320,7 +381,7 @@ func sendStop(cmd *cobra.Command, a *app, conn *connection, opts sendOptions) er
 	if _, err := conn.existing(ctx, log, conn.ns().Inbox(opts.to)); err != nil {
 		return err
 	}
-	platform, err := agents.Connect(ctx, agents.PlatformConfig{Brokers: conn.brokers, Compression: kafka.Compression(conn.compression), Schemas: reg, Namespace: conn.ns()})
+	platform, err := conn.platform(ctx, reg)
 	if err != nil {
 		return err
 	}

@@ -65,13 +65,14 @@ func Record(env *streaming.Envelope, out *streaming.Outgoing) *streaming.Record 
 		key = env.CorrelationID
 	}
 	w := &written{Record: streaming.Record{
-		Topic:     out.Topic,
-		Partition: out.Partition,
-		Timestamp: env.Time,
-		Key:       []byte(key),
-		Value:     out.Value,
-		Optional:  out.Optional,
-		Routed:    out.Routed,
+		Topic:         out.Topic,
+		Partition:     out.Partition,
+		Timestamp:     env.Time,
+		Key:           []byte(key),
+		Value:         out.Value,
+		Optional:      out.Optional,
+		IfTopicExists: out.IfTopicExists,
+		Routed:        out.Routed,
 	}}
 	w.Headers = schemas.AppendEnvelope(w.headers[:0], env)
 	return &w.Record

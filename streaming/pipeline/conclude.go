@@ -70,12 +70,12 @@ func (c *conclusion) send(l *Lane, from, to int) {
 
 // acked stages the mark once all records of a conclusion are acknowledged.
 func (a *appended) acked(offset int64, err error) {
-	l, c, topic := a.l, a.c, a.c.recs[a.i].Topic
+	l, c := a.l, a.c
 	c.offsets[a.i] = offset
 	switch {
 	case err == nil:
-	case isRefusal(err) && c.recs[a.i].Optional:
-		l.cfg.Logger.Info("not sent", "topic", topic, "error", err)
+	case l.leftOut(c.recs[a.i], err):
+		c.offsets[a.i] = unsent
 	default:
 		c.failure = c.failed(a.i, err)
 	}
@@ -128,6 +128,27 @@ func (c *conclusion) failed(i int, err error) error {
 // isRefusal reports whether an append failed because of its record.
 func isRefusal(err error) bool {
 	return errors.Is(err, streaming.ErrRecordTooLarge) || errors.Is(err, streaming.ErrUnknownTopic)
+}
+
+// unsent is the offset of a record that was left out.
+const unsent = -1
+
+// isUnsent reports whether the i-th record was left out. Exactly once it is gone from
+// the records.
+func (c *conclusion) isUnsent(i int) bool { return i < len(c.offsets) && c.offsets[i] == unsent }
+
+// leftOut reports whether what belongs to a refused record goes on without it, and
+// tells so.
+func (l *Lane) leftOut(rec *streaming.Record, err error) bool {
+	switch {
+	case isRefusal(err) && rec.Optional:
+	case errors.Is(err, streaming.ErrUnknownTopic) && rec.IfTopicExists:
+		l.cfg.Observer.AnswerDropped()
+	default:
+		return false
+	}
+	l.cfg.Logger.Info("not sent", "agent", l.cfg.Agent, "topic", rec.Topic, "error", err)
+	return true
 }
 
 // flush writes what is staged, one batch at a time: while one is under way the
@@ -206,8 +227,7 @@ func (l *Lane) restage(batch []*conclusion, refused map[int]error) {
 			switch err := refused[at+i]; {
 			case err == nil:
 				kept = append(kept, rec)
-			case rec.Optional:
-				l.cfg.Logger.Info("not sent", "topic", rec.Topic, "error", err)
+			case l.leftOut(rec, err):
 			default:
 				cause = c.failed(i, err)
 			}

@@ -43,6 +43,8 @@ type Observer interface {
 	// or, not kept, that an answer was too large to be kept for that.
 	AnsweredAgain()
 	AnswerNotKept()
+	// AnswerDropped says that an answer was not sent, as who has asked has no inbox.
+	AnswerDropped()
 	// BudgetExhausted says that in a run of a handler a charge was over the budget.
 	BudgetExhausted(unit string)
 	// LedgerWindow says how far back a partition's ledger remembers every

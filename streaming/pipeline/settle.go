@@ -75,8 +75,8 @@ func (l *Lane) finish(a *attempt, ledger int64) {
 		l.cfg.Facts.Keep(c.ID, ledger)
 	}
 	l.steps.drop(c.ID)
-	for _, rec := range a.conclusion.recs {
-		if rec.Topic != l.cfg.StateTopic {
+	for i, rec := range a.conclusion.recs {
+		if rec.Topic != l.cfg.StateTopic && !a.conclusion.isUnsent(i) {
 			l.cfg.Observer.Sent(rec.Topic, 1)
 		}
 	}

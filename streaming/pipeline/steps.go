@@ -170,23 +170,24 @@ func (l *Lane) storeStep(s *step, recs []*streaming.Record, result []byte, done 
 		done(l.failure)
 		return
 	}
-	l.conclude(&conclusion{
-		recs: recs, leading: min(1, len(recs)-1),
-		settled: func(offsets []int64, _ int64) {
-			l.steps.stored(s, offsets[0], result)
-			for _, part := range recs[1:] {
+	c := &conclusion{recs: recs, leading: min(1, len(recs)-1)}
+	c.settled = func(offsets []int64, _ int64) {
+		l.steps.stored(s, offsets[0], result)
+		for i, part := range c.recs[1:] {
+			if !c.isUnsent(1 + i) {
 				l.cfg.Observer.Sent(part.Topic, 1)
 			}
-			done(nil)
-		},
-		refused: func(err error) {
-			l.steps.failed(s)
-			if errors.Is(err, streaming.ErrRecordTooLarge) {
-				err = permanent(err)
-			}
-			done(err)
-		},
-	})
+		}
+		done(nil)
+	}
+	c.refused = func(err error) {
+		l.steps.failed(s)
+		if errors.Is(err, streaming.ErrRecordTooLarge) {
+			err = permanent(err)
+		}
+		done(err)
+	}
+	l.conclude(c)
 }
 
 // stepResult returns a stored result, from memory or from the ledger.

@@ -77,5 +77,8 @@ func (Unobserved) AnsweredAgain() {}
 // AnswerNotKept implements Observer.
 func (Unobserved) AnswerNotKept() {}
 
+// AnswerDropped implements Observer.
+func (Unobserved) AnswerDropped() {}
+
 // BudgetExhausted implements Observer.
 func (Unobserved) BudgetExhausted(string) {}

@@ -244,6 +244,7 @@ func (a *Agent) Input(topic string) *Input {
 		duplicate:     m.duplicate.WithLabelValues(a.name, topic),
 		answered:      m.answered.WithLabelValues(a.name, topic),
 		notKept:       m.notKept.WithLabelValues(a.name, topic),
+		noInbox:       m.repliesDropped.WithLabelValues(a.name, RepliesNoInbox),
 		skipped:       m.skipped.WithLabelValues(a.name, topic),
 		inFlight:      m.inFlight.WithLabelValues(a.name, topic),
 		inFlightBytes: m.inFlightBytes.WithLabelValues(a.name, topic),
@@ -284,7 +285,7 @@ type Input struct {
 	consumed, redelivered, duplicate, skipped prometheus.Counter
 	processed, endToEnd, lateness             prometheus.Observer
 	inFlight, inFlightBytes                   prometheus.Gauge
-	answered, notKept                         prometheus.Counter
+	answered, notKept, noInbox                prometheus.Counter
 	lag                                       *inputLag
 	window                                    *ledgerWindow
 
@@ -351,6 +352,9 @@ func (i *Input) AnsweredAgain() { i.answered.Inc() }
 
 // AnswerNotKept counts an answer that was too large to be kept for duplicates.
 func (i *Input) AnswerNotKept() { i.notKept.Inc() }
+
+// AnswerDropped counts an answer of the agent to a sender without an inbox.
+func (i *Input) AnswerDropped() { i.noInbox.Inc() }
 
 // LedgerWindow says how far back the ledger of a partition remembers, and how
 // far it is meant to.

@@ -201,6 +201,7 @@ func TestInputMethods(t *testing.T) {
 	i.InFlightBytes(500)
 	i.InFlightBytes(-200)
 	i.RetryLateness(3 * time.Millisecond)
+	i.AnswerDropped()
 
 	for _, c := range []struct {
 		name   string
@@ -209,6 +210,7 @@ func TestInputMethods(t *testing.T) {
 	}{
 		{"messaging_client_consumed_messages_total", nil, 3},
 		{"messaging_client_sent_messages_total", []string{"topic=parley.inbox.other"}, 2},
+		{"parley_replies_dropped_total", []string{"agent=notify", "why=no_inbox"}, 1},
 		{"messaging_process_duration_seconds", []string{"error_type="}, 1},
 		{"messaging_process_duration_seconds", []string{"error_type=handler"}, 1},
 		{"messaging_process_duration_seconds", []string{"error_type=no_route"}, 1},

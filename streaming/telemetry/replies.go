@@ -23,8 +23,12 @@ func newRequestsFailed() *prometheus.CounterVec {
 // Failed counts a request that has failed.
 func (r *Replies) Failed(why string) { r.failed.WithLabelValues(r.agent, why).Inc() }
 
+// RepliesNoInbox is why an agent has not sent its answer: who has asked, from outside,
+// has no inbox and named no other place.
+const RepliesNoInbox = "no_inbox"
+
 func newRepliesDropped() *prometheus.CounterVec {
-	return counter("parley_replies_dropped_total", "Answers that nobody waited for: late, or of an unknown request.", []string{labelAgent, labelWhy}, nil)
+	return counter("parley_replies_dropped_total", "Answers that nobody waited for: late, or of an unknown request; and those of the agent's own that were not sent, as the asker has no_inbox.", []string{labelAgent, labelWhy}, nil)
 }
 
 const labelWhy = "why"

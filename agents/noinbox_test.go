@@ -1,0 +1,85 @@
+package agents_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/seed-c9b6dc07/parley/agents"
+	"github.com/seed-c9b6dc07/parley/schemas"
+	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/retry"
+	"github.com/seed-c9b6dc07/parley/streaming/streamtest"
+	"github.com/seed-c9b6dc07/parley/streaming/telemetry"
+)
+
+// TestAnAnswerWithoutAnInbox has a sender outside, without an inbox, ask an agent: the
+// message is done at its first attempt, and the answer, whole or in parts, is dropped.
+// Where a place is named, or an agent has sent the message, the answer is owed.
+func TestAnAnswerWithoutAnInbox(t *testing.T) {
+	t.Parallel()
+	for _, exactlyOnce := range []bool{false, true} {
+		t.Run(fmt.Sprintf("exactly once %v", exactlyOnce), func(t *testing.T) {
+			t.Parallel()
+			metrics, err := telemetry.New(prometheus.NewRegistry())
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := streamtest.NewCluster(t)
+			p, err := agents.Connect(t.Context(), agents.PlatformConfig{Brokers: c.Brokers, Schemas: c.Schemas, Partitions: 1, Metrics: metrics})
+			if err != nil {
+				t.Fatal(err)
+			}
+			attempts := make(chan string, 10)
+			echo := agents.New("echo", agents.Config{ExactlyOnce: exactlyOnce, Retry: retry.Policy{Tiers: []time.Duration{time.Millisecond}, Attempts: 2}})
+			agents.On(echo, func(ctx context.Context, m *agents.Message[schemas.AgentControl]) error {
+				attempts <- fmt.Sprint(m.ID(), " ", m.Attempt)
+				if m.Payload.Reason != "in parts" {
+					return m.Reply(&schemas.Ack{Messageid: m.ID()})
+				}
+				parts, err := agents.Answering[schemas.Ack](ctx, m)
+				if err != nil {
+					return err
+				}
+				if err := parts.Send(schemas.Ack{Messageid: "first"}); err != nil {
+					return err
+				}
+				return parts.End(schemas.Ack{Messageid: "last"})
+			})
+			start(t, p, echo)
+			s, err := p.Sender("outside")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			send := func(id, reason string, opts ...agents.Option) {
+				t.Helper()
+				opts = append(opts, agents.ID(id), agents.Key("k"))
+				if err := s.Send(t.Context(), s.ToAgent("echo", &schemas.AgentControl{Reason: reason}, opts...)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			expect := func(want string) {
+				t.Helper()
+				if got := receive(t, attempts); got != want {
+					t.Errorf("attempt %q, want %q", got, want)
+				}
+			}
+			send("a", "")
+			send("b", "in parts")
+			send("c", "", func(o *streaming.Outgoing) { o.Envelope.ReplyTo = "parley.replies.nobody" })
+			send("d", "", func(o *streaming.Outgoing) { o.Envelope.CausationID = "an agent's" })
+			send("e", "")
+			for _, want := range []string{"a 1", "b 1", "c 1", "c 2", "d 1", "d 2", "e 1"} {
+				expect(want)
+			}
+			eventually(t, "four answers are dropped", func() bool {
+				return testutil.ToFloat64(metrics.Replies("echo").Counter(telemetry.RepliesNoInbox)) == 4
+			})
+		})
+	}
+}
