@@ -22,7 +22,7 @@ const (
 // another, and returns the times from the call that asks to the answer.
 type askPeer struct {
 	name string
-	run  func(ctx context.Context, e *env, o options, round int) ([]time.Duration, error)
+	run  func(ctx context.Context, e *env, o options, rate int) ([]time.Duration, error)
 }
 
 func askPeers() []askPeer { return []askPeer{{nameRawAsk, rawAsk}, {nameParleyAsk, parleyAsk}} }
@@ -109,7 +109,7 @@ const repliesHeader = "replies"
 // partition of the replies' topic, without a group. Who answers is a group's consumer:
 // it produces the reply, which all replicas acknowledge, and commits once a second the
 // offsets of those whose replies are acknowledged. No record waits for others.
-func rawAsk(ctx context.Context, e *env, o options, _ int) ([]time.Duration, error) {
+func rawAsk(ctx context.Context, e *env, o options, rate int) ([]time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout+time.Duration(o.seconds)*time.Second)
 	defer cancel()
 	id := shortID()
@@ -133,8 +133,8 @@ func rawAsk(ctx context.Context, e *env, o options, _ int) ([]time.Duration, err
 	}
 	defer asker.Close()
 
-	messages := (o.seconds + 1) * o.rate
-	watch := newStopwatch(messages, o.rate)
+	messages := (o.seconds + 1) * rate
+	watch := newStopwatch(messages, rate)
 	failed := make(chan error, 1)
 	fail := func(err error) {
 		if err != nil {
@@ -171,7 +171,7 @@ func rawAsk(ctx context.Context, e *env, o options, _ int) ([]time.Duration, err
 	case <-ctx.Done():
 		return nil, fmt.Errorf("the raw peer has no partitions: %w", context.Cause(ctx))
 	}
-	pace(ctx, messages, o.rate, func(seq int) {
+	pace(ctx, messages, rate, func(seq int) {
 		value := binary.BigEndian.AppendUint64(make([]byte, 0, valueBytes), uint64(seq))
 		watch.start(seq)
 		asker.Produce(ctx, &kgo.Record{
@@ -193,12 +193,12 @@ func rawAsk(ctx context.Context, e *env, o options, _ int) ([]time.Duration, err
 }
 
 // parleyAsk has a requester's requests answered by an agent.
-func parleyAsk(ctx context.Context, e *env, o options, _ int) ([]time.Duration, error) {
+func parleyAsk(ctx context.Context, e *env, o options, rate int) ([]time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout+time.Duration(o.seconds)*time.Second)
 	defer cancel()
 	id := shortID()
-	messages := (o.seconds + 1) * o.rate
-	watch := newStopwatch(messages, o.rate)
+	messages := (o.seconds + 1) * rate
+	watch := newStopwatch(messages, rate)
 
 	answerer := agents.New("answerer-"+id, agents.Config{})
 	agents.On(answerer, func(_ context.Context, m *agents.Message[Reading]) error {
@@ -215,7 +215,7 @@ func parleyAsk(ctx context.Context, e *env, o options, _ int) ([]time.Duration, 
 	defer r.Close()
 	failed := make(chan error, 1)
 	var asks sync.WaitGroup
-	pace(ctx, messages, o.rate, func(seq int) {
+	pace(ctx, messages, rate, func(seq int) {
 		watch.start(seq)
 		asks.Go(func() {
 			answer, err := agents.Request[Result](ctx, r, answerer.Name(), reading(int64(seq)), agents.Key(key(seq%o.keys)))

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,7 +22,7 @@ func TestRun(t *testing.T) {
 	var out bytes.Buffer
 	err := run(t.Context(), []string{
 		"-brokers", strings.Join(c.Brokers, ","), "-rounds", "2", "-messages", "2000", "-slow-messages", "100", "-keys", "200",
-		"-rate", "100", "-seconds", "1", "-ids", "20000", "-only", "raw,parley", "-json",
+		"-rate", "100", "-request-rates", "100", "-seconds", "1", "-ids", "20000", "-only", "raw,parley", "-json",
 	}, &out, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -42,6 +44,40 @@ func TestRun(t *testing.T) {
 	}
 	if err := r.print(io.Discard); err != nil {
 		t.Error(err)
+	}
+}
+
+// Each rate has a row of its own, and its ratio to the raw peer at the same rate.
+func TestRatesHaveRows(t *testing.T) {
+	o, err := parse([]string{"-request-rates", "10,20"}, io.Discard)
+	if err != nil || !slices.Equal(o.askRates, []int{10, 20}) {
+		t.Fatalf("rates %v, %v", o.askRates, err)
+	}
+	for _, wrong := range []string{"", "10,", "0", "-1", "10,10", "fast"} {
+		if _, err := parse([]string{"-request-rates", wrong}, io.Discard); err == nil {
+			t.Errorf("-request-rates %q is taken", wrong)
+		}
+	}
+	var r report
+	for range 3 {
+		for i, rate := range o.askRates {
+			r.took(nameRawAsk, rate, []time.Duration{time.Millisecond})
+			r.took(nameParleyAsk, rate, []time.Duration{time.Duration(i+2) * time.Millisecond})
+		}
+	}
+	r.conclude()
+	var out strings.Builder
+	if err := r.print(&out); err != nil {
+		t.Fatal(err)
+	}
+	for i, rate := range o.askRates {
+		row := r.latencyRow(nameParleyAsk, rate)
+		if len(row.P50s) != 3 || row.Ratio != float64(i+2) {
+			t.Errorf("at %d/s: %+v", rate, row)
+		}
+		if line := regexp.MustCompile(fmt.Sprintf(`(?m)^%s +%d +%d\.0 `, nameParleyAsk, rate, i+2)); !line.MatchString(out.String()) {
+			t.Errorf("at %d/s there is no line:\n%s", rate, &out)
+		}
 	}
 }
 

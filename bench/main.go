@@ -15,6 +15,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -40,6 +42,7 @@ type options struct {
 	keys       int
 	batch      int
 	rate       int
+	askRates   []int
 	seconds    int
 	ids        int // of the ledger
 	only       string
@@ -57,7 +60,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&o.slow, "slow-messages", 10_000, "messages of a copy by Watermill")
 	flags.IntVar(&o.keys, "keys", 10_000, "different keys")
 	flags.IntVar(&o.batch, "batch", 5000, "records that a raw peer polls, and so commits, at once")
-	flags.IntVar(&o.rate, "rate", 1000, "requests and retries per second")
+	flags.IntVar(&o.rate, "rate", 1000, "retries per second")
+	askRates := flags.String("request-rates", "200,1000", "requests per `second`, comma-separated: one after the other. A rate that keeps the machine busy measures its queues, not the way")
 	flags.IntVar(&o.seconds, "seconds", 5, "how long requests and retries are sent for, each round")
 	flags.IntVar(&o.ids, "ids", 1_000_000, "messages that the ledger remembers")
 	flags.StringVar(&o.only, "only", "", "run only what has one of these `words`, comma-separated, in its name")
@@ -65,6 +69,13 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.cpuprofile, "cpuprofile", "", "write the CPU profile of Parley's last copy to this `file`; with -only it is one of your choice")
 	if err := flags.Parse(args); err != nil {
 		return o, err
+	}
+	for _, text := range strings.Split(*askRates, ",") {
+		rate, err := strconv.Atoi(text)
+		if err != nil || rate < 1 || slices.Contains(o.askRates, rate) {
+			return o, fmt.Errorf("request-rates: %q is no rate, or stands twice", text)
+		}
+		o.askRates = append(o.askRates, rate)
 	}
 	if o.rounds < 1 || o.messages < 1 || o.slow < 1 || o.slow > o.messages || o.keys < 1 || o.batch < 1 || o.rate < 1 || o.seconds < 1 || o.ids < 1 {
 		return o, errors.New("rounds, messages, keys, batch, rate, seconds and ids are at least 1; slow-messages at most messages")
@@ -143,7 +154,7 @@ func measure(ctx context.Context, e *env, o options, progress io.Writer) (_ *rep
 		if o.wants(p.name) {
 			warm := o
 			warm.seconds = 1
-			if _, err := p.run(ctx, e, warm, 0); err != nil {
+			if _, err := p.run(ctx, e, warm, o.askRates[0]); err != nil {
 				return nil, fmt.Errorf("%s: %w", p.name, err)
 			}
 		}
@@ -162,24 +173,26 @@ func measure(ctx context.Context, e *env, o options, progress io.Writer) (_ *rep
 			_, _ = fmt.Fprintf(progress, "round %d: %-28s %9.0f msg/s, %5.1f µs CPU, %5.1f µs the broker's\n",
 				round+1, p.name, c.perSecond, microseconds(c.cpu), microseconds(c.broker))
 		}
-		for i := range asks {
-			p := asks[(i+round)%len(asks)]
-			if !o.wants(p.name) {
-				continue
+		for _, rate := range o.askRates {
+			for i := range asks {
+				p := asks[(i+round)%len(asks)]
+				if !o.wants(p.name) {
+					continue
+				}
+				latencies, err := p.run(ctx, e, o, rate)
+				if err != nil {
+					return nil, fmt.Errorf("%s at %d/s: %w", p.name, rate, err)
+				}
+				r.took(p.name, rate, latencies)
+				_, _ = fmt.Fprintf(progress, "round %d: %-28s p50 %s p99 %s at %d/s\n", round+1, p.name, quantile(latencies, 0.5), quantile(latencies, 0.99), rate)
 			}
-			latencies, err := p.run(ctx, e, o, round)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", p.name, err)
-			}
-			r.asked(p.name, latencies)
-			_, _ = fmt.Fprintf(progress, "round %d: %-28s p50 %s p99 %s\n", round+1, p.name, quantile(latencies, 0.5), quantile(latencies, 0.99))
 		}
 		if o.wants(nameRetry) {
-			late, err := retryRound(ctx, e, o, round)
+			late, err := retryRound(ctx, e, o)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", nameRetry, err)
 			}
-			r.late(late)
+			r.took(nameRetry, o.rate, late)
 			_, _ = fmt.Fprintf(progress, "round %d: %-28s p50 %s p99 %s\n", round+1, nameRetry, quantile(late, 0.5), quantile(late, 0.99))
 		}
 	}

@@ -29,7 +29,6 @@ type report struct {
 	Partitions int               `json:"partitions"`
 	Keys       int               `json:"keys"`
 	Batch      int               `json:"batch"`
-	Rate       int               `json:"rate_per_second"`
 	Seconds    float64           `json:"seconds"`
 	GOGC       string            `json:"gogc"`
 
@@ -60,15 +59,16 @@ type ratio struct {
 	Median float64 `json:"median"`
 }
 
-// latencyRow is one peer's times in milliseconds: the medians of the rounds'
-// quantiles.
+// latencyRow is one peer's times at one rate in milliseconds: the medians of the
+// rounds' quantiles.
 type latencyRow struct {
 	Name string    `json:"name"`
+	Rate int       `json:"rate_per_second"`
 	P50  float64   `json:"p50_ms"`
 	P99  float64   `json:"p99_ms"`
 	P50s []float64 `json:"p50_ms_by_round"`
 	P99s []float64 `json:"p99_ms_by_round"`
-	// Of the medians, to the raw peer's of the same round; 0: there is none.
+	// Of the medians, to the raw peer's of the same round and rate; 0: there is none.
 	Ratio  float64   `json:"p50_ratio,omitempty"`
 	Ratios []float64 `json:"p50_ratio_by_round,omitempty"`
 }
@@ -89,7 +89,7 @@ func newReport(ctx context.Context, e *env, o options) *report {
 		Date: time.Now().UTC().Format(time.DateOnly), CPUs: runtime.NumCPU(), MemoryGiB: memory(),
 		Versions: map[string]string{"go": runtime.Version()},
 		Rounds:   o.rounds, Messages: o.messages, Slow: o.slow, ValueBytes: valueBytes, Partitions: partitions,
-		Keys: o.keys, Batch: o.batch, Rate: o.rate, GOGC: cmp.Or(os.Getenv("GOGC"), "100"),
+		Keys: o.keys, Batch: o.batch, GOGC: cmp.Or(os.Getenv("GOGC"), "100"),
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, d := range info.Deps {
@@ -139,26 +139,25 @@ func (r *report) copied(name string, c copied) {
 	row.brokers = append(row.brokers, microseconds(c.broker))
 }
 
-func (r *report) latencyRow(name string) *latencyRow {
+func (r *report) latencyRow(name string, rate int) *latencyRow {
 	for _, row := range r.Latencies {
-		if row.Name == name {
+		if row.Name == name && row.Rate == rate {
 			return row
 		}
 	}
 	return nil
 }
 
-func (r *report) asked(name string, took []time.Duration) {
-	row := r.latencyRow(name)
+// took enters the times of a round.
+func (r *report) took(name string, rate int, took []time.Duration) {
+	row := r.latencyRow(name, rate)
 	if row == nil {
-		row = &latencyRow{Name: name}
+		row = &latencyRow{Name: name, Rate: rate}
 		r.Latencies = append(r.Latencies, row)
 	}
 	row.P50s = append(row.P50s, milliseconds(quantile(took, 0.5)))
 	row.P99s = append(row.P99s, milliseconds(quantile(took, 0.99)))
 }
-
-func (r *report) late(took []time.Duration) { r.asked(nameRetry, took) }
 
 // conclude makes the medians of what the rounds have found.
 func (r *report) conclude() {
@@ -181,12 +180,14 @@ func (r *report) conclude() {
 	}
 	for _, row := range r.Latencies {
 		row.P50, row.P99 = median(row.P50s), median(row.P99s)
-	}
-	if of, to := r.latencyRow(nameParleyAsk), r.latencyRow(nameRawAsk); of != nil && to != nil {
-		for i := range of.P50s {
-			of.Ratios = append(of.Ratios, of.P50s[i]/to.P50s[i])
+		raw := r.latencyRow(nameRawAsk, row.Rate)
+		if row.Name != nameParleyAsk || raw == nil {
+			continue
 		}
-		of.Ratio = median(of.Ratios)
+		for i := range row.P50s {
+			row.Ratios = append(row.Ratios, row.P50s[i]/raw.P50s[i])
+		}
+		row.Ratio = median(row.Ratios)
 	}
 }
 
@@ -219,14 +220,14 @@ func (r *report) print(out io.Writer) error {
 		_, _ = fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.0f\t%.1f\t%s\t%s\t%s\n", row.Name, row.Median, slices.Min(row.PerSecond), slices.Max(row.PerSecond), row.CPU, broker, batch, strings.Join(ratios, ", "))
 	}
 	if len(r.Latencies) > 0 {
-		_, _ = fmt.Fprintf(w, "\nat %d/s\tp50 ms, median\tp99 ms, median\tp99 ms, lowest\tp99 ms, highest\tp50, ratio, median\n", r.Rate)
+		_, _ = fmt.Fprintln(w, "\n\tper second\tp50 ms, median\tp99 ms, median\tp99 ms, lowest\tp99 ms, highest\tp50, ratio, median")
 	}
 	for _, row := range r.Latencies {
 		ratio := ""
 		if row.Ratio > 0 {
 			ratio = fmt.Sprintf("%.2f × %s", row.Ratio, nameRawAsk)
 		}
-		_, _ = fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%.1f\t%.1f\t%s\n", row.Name, row.P50, row.P99, slices.Min(row.P99s), slices.Max(row.P99s), ratio)
+		_, _ = fmt.Fprintf(w, "%s\t%d\t%.1f\t%.1f\t%.1f\t%.1f\t%s\n", row.Name, row.Rate, row.P50, row.P99, slices.Min(row.P99s), slices.Max(row.P99s), ratio)
 	}
 	if r.Ledger != nil {
 		_, _ = fmt.Fprintf(w, "\n%s\n", r.Ledger)

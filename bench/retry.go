@@ -21,7 +21,7 @@ var errFirst = errors.New("the first attempt fails")
 // taken by the handler's own clock: from the end of the first attempt to the
 // start of the second, less the delay. That is a little more than what the
 // platform itself reports: the time until the failure is judged counts too.
-func retryRound(ctx context.Context, e *env, o options, _ int) ([]time.Duration, error) {
+func retryRound(ctx context.Context, e *env, o options) ([]time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout+time.Duration(o.seconds)*time.Second)
 	defer cancel()
 	messages := (o.seconds + 1) * o.rate
