@@ -58,7 +58,9 @@ func TestGoldenEncodes(t *testing.T) { // not parallel: with -update it writes t
 func TestGoldenSchemasAreRegistered(t *testing.T) {
 	t.Parallel()
 	g := readGolden(t)
-	for _, m := range []Message{Ack{}, ErrorReply{}, AgentStop{}, AgentControl{}, AgentContract{}, LedgerEntry{}, goldenReport{}, goldenNote{}} {
+	for _, m := range []Message{
+		Ack{}, ErrorReply{}, AgentStop{}, AgentControl{}, AgentContract{}, AgentInstance{}, LedgerEntry{}, RouteSet{}, Ask{}, goldenReport{}, goldenNote{},
+	} {
 		text, err := SchemaText(m.Schema())
 		if err != nil {
 			t.Fatal(err)

@@ -81,7 +81,8 @@ func (goldenNote) Schema() avro.Schema { return goldenNoteSchema }
 // newGoldenType returns a new value of the type with that full name, or nil.
 func newGoldenType(name string) Message {
 	for _, m := range []Message{
-		new(goldenReport), new(goldenNote), new(Ack), new(ErrorReply), new(AgentStop), new(AgentControl), new(AgentContract), new(LedgerEntry),
+		new(goldenReport), new(goldenNote), new(Ack), new(ErrorReply), new(AgentStop), new(AgentControl), new(AgentContract), new(AgentInstance), new(LedgerEntry),
+		new(RouteSet), new(Ask),
 	} {
 		if FullName(m.Schema()) == name {
 			return m
