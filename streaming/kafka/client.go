@@ -216,9 +216,6 @@ func NewLog(c Config) (*Log, error) {
 		// A lane takes some thousand records before it is full; what was fetched beyond may have to be fetched again.
 		kgo.FetchMaxPartitionBytes(256<<10),
 		kgo.KeepRetryableFetchErrors(),
-		// While one request is under way the next collects, as marks do: load makes large requests, idleness makes
-		// none wait. With the client's default of several the broker gets them nearly one record each.
-		kgo.MaxProduceRequestsInflightPerBroker(1),
 	)...)
 	if err != nil {
 		return nil, err
