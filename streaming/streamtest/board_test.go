@@ -208,7 +208,7 @@ func TestBoardUnderFaults(t *testing.T) {
 				Message: a.message,
 				Check:   func(topics map[string][]streaming.Record) []string { wrong = a.check(topics); return nil },
 			})
-			if !a.exactlyOnce && o.Hits["member thrown out"] > 0 {
+			if !a.exactlyOnce && o.Hits[weakened] > 0 {
 				return // two keepers may have been at work side by side
 			}
 			checked.Add(1)

@@ -173,7 +173,7 @@ func TestContractNetUnderFaults(t *testing.T) {
 				},
 			})
 			switch {
-			case !k.exactlyOnce && o.Hits["member thrown out"] > 0:
+			case !k.exactlyOnce && o.Hits[weakened] > 0:
 				return // two owners may have been at work side by side
 			case o.Dead["crash"] > 0:
 				return // a message that was begun, and counted here, is dead

@@ -27,8 +27,9 @@ func (w watched) Handle(ctx context.Context, d *streaming.Delivery) error {
 		key: d.Key, attempt: d.Attempt, due: d.Envelope.DeliverAt, expiry: d.Envelope.Expiry,
 	}
 	h.started(r)
+	p.begins(d.Claim)
 	watching := *d
-	watching.Steps = watchedSteps{d.Steps, h, r}
+	watching.Steps = watchedSteps{d.Steps, h, r, func() { p.begins(d.Claim) }}
 	err := w.guarded(context.WithValue(ctx, processKey{}, p), &watching)
 	r.ended = p.clock.Now()
 	if p.dead.Load() {
@@ -140,12 +141,15 @@ type watchedSteps struct {
 	streaming.Steps
 	h *history
 	r *run
+
+	begins func()
 }
 
 // Begin implements streaming.Steps.
 func (w watchedSteps) Begin(ctx context.Context, name string) ([]byte, bool, error) {
 	value, stored, err := w.Steps.Begin(ctx, name)
 	if err == nil {
+		w.begins()
 		w.h.stepBegun(w.r, name, value, stored)
 	}
 	return value, stored, err

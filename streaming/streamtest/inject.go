@@ -89,10 +89,8 @@ func (m *simulator) happen(t trouble, s *slot) {
 	case FaultMute:
 		p.suffer(outage{broker: everyBroker, up: true}, t.last)
 	case FaultZombie:
-		m.takenOver(s.agent)
 		p.suffer(outage{broker: everyBroker, up: true, down: true}, t.last)
 	case FaultGhost:
-		m.takenOver(s.agent)
 		p.suffer(outage{broker: int(m.fake.CoordinatorFor(s.agent.cfg.Group)), up: true, down: true}, t.last)
 	case FaultLeave:
 		p.left.Store(true)
@@ -115,13 +113,17 @@ func (p *process) suffer(o outage, last time.Duration) {
 	end()
 }
 
-// takenOver notes that partitions may be taken from a worker that is alive.
+// takenOver notes that a worker that was alive has been at work beside the new owner.
 func (m *simulator) takenOver(a *agent) {
 	a.mu.Lock()
 	known := a.takeover
 	a.takeover = true
 	a.mu.Unlock()
-	if !known && !a.cfg.ExactlyOnce {
+	if known {
+		return
+	}
+	m.history.note("two workers of %s are at work on one partition", a.cfg.Agent)
+	if !a.cfg.ExactlyOnce {
 		m.history.hit(weakened)
 	}
 }

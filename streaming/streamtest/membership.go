@@ -2,8 +2,6 @@ package streamtest
 
 import (
 	"errors"
-	"sync"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -19,16 +17,8 @@ func answersMember(key int16) bool {
 	return false
 }
 
-// news is what an answer says of a member's place in its group.
-type news struct {
-	// expelled: it has lost partitions that it still works on, as it could not answer
-	// in time. At least once that is a takeover like that from a zombie.
-	expelled bool
-	// rebalance: partitions may move.
-	rebalance bool
-}
-
-func newsIn(frame []byte, key, version int16) news {
+// answerIn is the answer in a frame; nil: it cannot be read.
+func answerIn(frame []byte, key, version int16) kmsg.Response {
 	resp := kmsg.ResponseForKey(key)
 	resp.SetVersion(version)
 	at := 8
@@ -36,47 +26,25 @@ func newsIn(frame []byte, key, version int16) news {
 		at++ // no tags
 	}
 	if len(frame) < at || resp.ReadFrom(frame[at:]) != nil {
-		return news{}
+		return nil
 	}
-	var n news
+	return resp
+}
+
+// expels reports whether an answer tells a member that the group has thrown it out. The
+// group does so without a word, and a member may work on until it asks again.
+func expels(frame []byte, key, version int16) bool {
 	code := int16(0)
-	switch r := resp.(type) {
+	switch r := answerIn(frame, key, version).(type) {
 	case *kmsg.HeartbeatResponse:
 		code = r.ErrorCode
 	case *kmsg.JoinGroupResponse:
-		code, n.rebalance = r.ErrorCode, true
+		code = r.ErrorCode
 	case *kmsg.SyncGroupResponse:
 		code = r.ErrorCode
 	case *kmsg.ConsumerGroupHeartbeatResponse:
-		code, n.rebalance = r.ErrorCode, r.Assignment != nil
+		code = r.ErrorCode
 	}
 	err := kerr.ErrorForCode(code)
-	n.expelled = errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.FencedMemberEpoch) || errors.Is(err, kerr.IllegalGeneration)
-	return n
-}
-
-// unanswered is a process's writes whose answers it waits for, held against the
-// rebalances of its group. A drain waits for them only so long. What is given up
-// then is written all the same if the client sends it again: at least once that, too,
-// is a takeover from a worker that is alive.
-type unanswered struct {
-	mu      sync.Mutex
-	lost    time.Time // of the last answer that was lost
-	changed time.Time // of the last rebalance
-}
-
-// lose reports whether the loss of an answer meets a drain.
-func (u *unanswered) lose(now time.Time) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.lost = now
-	return now.Sub(u.changed) < drainTimeout
-}
-
-// change reports whether a rebalance meets a write without an answer.
-func (u *unanswered) change(now time.Time) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.changed = now
-	return now.Sub(u.lost) < lostFor
+	return errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.FencedMemberEpoch) || errors.Is(err, kerr.IllegalGeneration)
 }

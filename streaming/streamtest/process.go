@@ -45,7 +45,6 @@ type process struct {
 	dead   atomic.Bool
 	left   atomic.Bool  // drained on purpose
 	loss   atomic.Int32 // the answer to its next write of that API key is to be lost
-	writes unanswered
 	clock  *clock
 	crash  *crash
 
@@ -202,7 +201,7 @@ func (p *process) at(step Step) *crash {
 
 // request sees each request of the process.
 func (p *process) request(frame []byte) (pass bool, answered func(frame []byte) response) {
-	key, taken, marks := p.slot.m.wire.read(frame)
+	key, taken, writes := p.slot.m.wire.read(frame)
 	var after *crash
 	for _, step := range taken {
 		if c := p.at(step); c != nil {
@@ -215,33 +214,29 @@ func (p *process) request(frame []byte) (pass bool, answered func(frame []byte) 
 	}
 	lost := p.loss.CompareAndSwap(int32(key), noLoss)
 	membership := answersMember(key)
-	if after == nil && len(marks) == 0 && !lost && !membership {
+	p.sends(writes)
+	if after == nil && len(writes) == 0 && !lost && !membership {
 		return true, nil
 	}
 	version := int16(binary.BigEndian.Uint16(frame[6:]))
 	return true, func(answer []byte) response {
 		if membership {
-			n := newsIn(answer, key, version)
-			if n.expelled && !p.left.Load() {
+			if expels(answer, key, version) && !p.left.Load() {
 				p.slot.m.history.hit(thrownOut)
 				p.slot.m.history.note("%s: the group has thrown it out", p.name)
-				p.slot.m.takenOver(p.slot.agent)
 			}
-			if n.rebalance && p.writes.change(time.Now()) {
-				p.slot.m.takenOver(p.slot.agent)
-			}
+		}
+		if len(writes) > 0 {
+			p.sent(writes, answer, version)
 		}
 		if after != nil {
 			p.die(after.name(p.slot.agent.cfg.ExactlyOnce))
 			return lose
 		}
-		p.slot.m.history.wrote(marks)
+		p.slot.m.history.wrote(writes)
 		if lost {
 			p.slot.m.history.hit(lostAnswer(kmsg.Key(key)))
 			p.slot.m.history.note("%s: the answer to %s is lost", p.name, kmsg.Key(key).Name())
-			if kmsg.Key(key) == kmsg.Produce && p.writes.lose(time.Now()) {
-				p.slot.m.takenOver(p.slot.agent)
-			}
 			return lose
 		}
 		return deliver

@@ -54,6 +54,8 @@ type Simulation struct {
 	// folder of temporary files. With KeepTrace every trace is.
 	TraceDir  string
 	KeepTrace bool
+
+	troubles []trouble // instead of what the seed draws, for the kit's own tests
 }
 
 // Simulated is an agent of a simulation.
@@ -197,7 +199,8 @@ type agent struct {
 	codec  *schemas.Codec
 
 	mu       sync.Mutex
-	takeover bool // a worker was cut off from partitions that others took over
+	takeover bool // a worker has been at work beside the one that took over from it
+	owners   map[streaming.TopicPartition]*owners
 	skewed   bool // a worker's clock has jumped
 	redriven bool // dead letters were given back
 }
@@ -315,7 +318,7 @@ func (m *simulator) open() error {
 	}
 	exactlyOnce := false
 	for i, def := range m.s.Agents {
-		a := &agent{number: i, def: def}
+		a := &agent{number: i, def: def, owners: make(map[streaming.TopicPartition]*owners)}
 		if a.def.Workers == 0 {
 			a.def.Workers = 2
 		}
@@ -342,6 +345,9 @@ func (m *simulator) open() error {
 		of = append(of, s.agent.number)
 	}
 	m.plan = newPlan(m.seed, of, m.s.Faults, m.s.Length, exactlyOnce)
+	if m.s.troubles != nil {
+		m.plan.crashes, m.plan.troubles = nil, m.s.troubles
+	}
 	for i, s := range m.slots {
 		s.armed = m.plan.crashes[i]
 	}

@@ -75,6 +75,10 @@ func reportCoverage(t *testing.T, total map[string]int) {
 	}
 }
 
+// weakened is counted for each agent at least once of which two workers have been at
+// work on one partition.
+const weakened = "at least once: promise weakened by a takeover"
+
 // unplanned is what may happen, and need not.
 var unplanned = map[string]bool{
 	"gave up": true, "member thrown out": true, "jammed group of the fake broker": true,

@@ -134,7 +134,7 @@ func TestStateUnderFaults(t *testing.T) {
 				},
 			})
 			switch {
-			case !y.exactlyOnce && o.Hits["member thrown out"] > 0:
+			case !y.exactlyOnce && o.Hits[weakened] > 0:
 				return // two owners may have been at work side by side
 			case o.Dead["crash"] > 0:
 				return // a message that was begun, and counted here, is dead

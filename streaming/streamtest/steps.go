@@ -3,6 +3,7 @@ package streamtest
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -48,16 +49,27 @@ type wire struct {
 	unzip  kgo.Decompressor
 }
 
-// written is one record of a produce request.
+// written is what a produce request has for one partition of a companion.
 type written struct {
 	topic     string
 	partition int32
-	marks     []streaming.Mark // of a ledger record
+	records   int
+	marks     []markAt // of a ledger
+}
+
+// markAt is a mark in a record of a batch.
+type markAt struct {
+	streaming.Mark
+	record int
+}
+
+func (w written) claims() bool {
+	return slices.ContainsFunc(w.marks, func(m markAt) bool { return m.Kind == streaming.MarkClaim })
 }
 
 // read returns the key of a request, the steps that it takes and, of a produce
-// request, the marks that it writes.
-func (w *wire) read(frame []byte) (key int16, taken []Step, marks []written) {
+// request, what it writes to companions.
+func (w *wire) read(frame []byte) (key int16, taken []Step, writes []written) {
 	key = int16(binary.BigEndian.Uint16(frame[4:]))
 	switch kmsg.Key(key) {
 	case kmsg.OffsetCommit, kmsg.TxnOffsetCommit:
@@ -69,12 +81,12 @@ func (w *wire) read(frame []byte) (key int16, taken []Step, marks []written) {
 	case kmsg.DeleteRecords:
 		return key, []Step{StepTrim}, nil
 	case kmsg.Produce:
-		taken, marks = w.produced(frame)
+		taken, writes = w.produced(frame)
 	}
-	return key, taken, marks
+	return key, taken, writes
 }
 
-func (w *wire) produced(frame []byte) (taken []Step, marks []written) {
+func (w *wire) produced(frame []byte) (taken []Step, writes []written) {
 	var req kmsg.ProduceRequest
 	req.SetVersion(int16(binary.BigEndian.Uint16(frame[6:])))
 	at := 14
@@ -94,6 +106,7 @@ func (w *wire) produced(frame []byte) (taken []Step, marks []written) {
 			topic = w.topics[t.TopicID]
 		}
 		for _, p := range t.Partitions {
+			in := written{topic: topic, partition: p.Partition}
 			switch {
 			case strings.Contains(topic, ".retry-"), strings.Contains(topic, ".hold."):
 				seen[StepRetry] = true
@@ -102,8 +115,7 @@ func (w *wire) produced(frame []byte) (taken []Step, marks []written) {
 			case !strings.Contains(topic, ".ledger."):
 				seen[StepOutput] = true
 			default:
-				in := written{topic: topic, partition: p.Partition, marks: w.marks(p.Records)}
-				marks = append(marks, in)
+				in.marks = w.marks(p.Records)
 				for _, m := range in.marks {
 					switch m.Kind {
 					case streaming.MarkClaim:
@@ -121,6 +133,11 @@ func (w *wire) produced(frame []byte) (taken []Step, marks []written) {
 					}
 				}
 			}
+			var batch kmsg.RecordBatch
+			if isCompanion(topic) && batch.ReadFrom(p.Records) == nil {
+				in.records = int(batch.NumRecords)
+				writes = append(writes, in)
+			}
 		}
 	}
 	for _, s := range steps {
@@ -128,11 +145,11 @@ func (w *wire) produced(frame []byte) (taken []Step, marks []written) {
 			taken = append(taken, s)
 		}
 	}
-	return taken, marks
+	return taken, writes
 }
 
 // marks are those in a record batch of a ledger.
-func (w *wire) marks(batch []byte) (all []streaming.Mark) {
+func (w *wire) marks(batch []byte) (all []markAt) {
 	var b kmsg.RecordBatch
 	if err := b.ReadFrom(batch); err != nil {
 		return nil
@@ -141,7 +158,7 @@ func (w *wire) marks(batch []byte) (all []streaming.Mark) {
 	if err != nil {
 		return nil
 	}
-	for range b.NumRecords {
+	for i := range int(b.NumRecords) {
 		length, n := binary.Varint(raw)
 		if n <= 0 || int(length)+n > len(raw) {
 			break
@@ -152,7 +169,9 @@ func (w *wire) marks(batch []byte) (all []streaming.Mark) {
 		}
 		raw = raw[int(length)+n:]
 		if marks, err := schemas.DecodeMarks(context.Background(), w.codec, r.Value); err == nil {
-			all = append(all, marks...)
+			for _, m := range marks {
+				all = append(all, markAt{m, i})
+			}
 		}
 	}
 	return all
