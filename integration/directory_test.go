@@ -5,6 +5,7 @@ package integration
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,8 +17,9 @@ import (
 	"github.com/seed-c9b6dc07/parley/streaming/worker"
 )
 
-// TestDirectoryOnKafka finds an agent by what it takes, sends to it with a budget, and
-// has it begin at the end of a stream and hear what its filter lets through.
+// TestDirectoryOnKafka finds an agent by what it takes, sends to it with a budget that
+// does or does not last, and has it begin at the end of a stream and hear what its
+// filter lets through, while another hears all types.
 func TestDirectoryOnKafka(t *testing.T) {
 	for _, protocol := range []kafka.GroupProtocol{kafka.ProtocolClassic, kafka.ProtocolConsumer} {
 		t.Run(string(protocol), func(t *testing.T) { testDirectoryOnKafka(t, protocol) })
@@ -81,6 +83,16 @@ func testDirectoryOnKafka(t *testing.T, protocol kafka.GroupProtocol) {
 	other := agents.New("other", agents.Config{Streams: []string{"talk"}}) // so that the stream is there
 	agents.On(other, func(context.Context, *agents.Message[schemas.ErrorReply]) error { return nil })
 	defer start(other)()
+	var all atomic.Int64
+	archive := agents.New("archive", agents.Config{Streams: []string{"talk"}, GroupProtocol: protocol})
+	agents.OnAny(archive, "*", func(_ context.Context, m *agents.Message[agents.Any]) error {
+		if text := m.Payload.Value.(map[string]any)["message"]; text == "" || m.Payload.Name != "parley.ErrorReply" {
+			t.Errorf("the archive has a %s that says %q", m.Payload.Name, text)
+		}
+		all.Add(1)
+		return nil
+	})
+	defer start(archive)()
 	defer start(planner)()
 	sender, err := p.Sender("desk")
 	if err != nil {
@@ -116,6 +128,11 @@ func testDirectoryOnKafka(t *testing.T, protocol kafka.GroupProtocol) {
 	say("yes", "away")
 	stop = start(listener())
 	hear("away", 5)
+	for deadline := time.Now().Add(30 * time.Second); all.Load() < 20; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the archive has heard %d of 20", all.Load())
+		}
+	}
 
 	d, err := agents.Directory(t.Context(), p)
 	if err != nil {
@@ -140,6 +157,15 @@ func testDirectoryOnKafka(t *testing.T, protocol kafka.GroupProtocol) {
 		t.Fatal(err)
 	}
 	hear("order", 1)
+	r, err := p.Requester(t.Context(), "asker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var refused *agents.RequestError
+	if _, err := agents.Request[schemas.Ack](t.Context(), r, "planner", &schemas.ErrorReply{}, agents.Budget("cents", 4)); !errors.As(err, &refused) || refused.Reason != streaming.ReasonPolicy {
+		t.Errorf("a request that costs more than its budget: %v", err)
+	}
 	stop()
 	await("the listener has gone", func(_ string, err error) bool {
 		var nobody *agents.NoAgentError
