@@ -161,7 +161,7 @@ func offer[Task schemas.Message](ctx context.Context, b *bidder, m *agents.Messa
 	c := &Call[Task]{Message: m, Negotiation: m.Key, Manager: m.Envelope.Source, Closes: after(m.Envelope.Time, m.Payload.Bids)}
 	if !time.Now().Before(c.Closes) { // answered all the same, as an earlier run may have been
 		b.expired(m)
-		return m.Reply(&Proposal{Name: m.Payload.Name, Refused: true, Reason: "the time for bids was over"}, lasting)
+		return m.Reply(&Proposal{Name: m.Payload.Name, Refused: true, Reason: "the time for bids was over"}, agents.Lasting())
 	}
 	if err := decode(ctx, b.agent.Platform().Codec(), "task", m.Payload.Task, &c.Task); err != nil {
 		return err
@@ -173,7 +173,7 @@ func offer[Task schemas.Message](ctx context.Context, b *bidder, m *agents.Messa
 	if !o.refused && (math.IsNaN(o.cost) || math.IsInf(o.cost, 0)) {
 		return agents.Permanent(&CostError{o.cost})
 	}
-	return m.Reply(&Proposal{Name: m.Payload.Name, Refused: o.refused, Cost: o.cost, Reason: o.reason}, lasting)
+	return m.Reply(&Proposal{Name: m.Payload.Name, Refused: o.refused, Cost: o.cost, Reason: o.reason}, agents.Lasting())
 }
 
 // do does a task that was awarded.
@@ -184,7 +184,7 @@ func do[Task, Result schemas.Message](ctx context.Context, b *bidder, m *agents.
 	if !time.Now().Before(j.Until) { // somebody else has it
 		b.expired(m)
 		report.Failed, report.Reason = true, "its time was over before it was begun"
-		return m.Reply(&report, lasting)
+		return m.Reply(&report, agents.Lasting())
 	}
 	codec := b.agent.Platform().Codec()
 	if err := decode(ctx, codec, "task", p.Task, &j.Task); err != nil {
@@ -207,7 +207,7 @@ func do[Task, Result schemas.Message](ctx context.Context, b *bidder, m *agents.
 	default:
 		return err
 	}
-	return m.Reply(&report, lasting)
+	return m.Reply(&report, agents.Lasting())
 }
 
 func after(from time.Time, milliseconds int64) time.Time {

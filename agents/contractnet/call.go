@@ -66,7 +66,7 @@ func (g *Manager[Task, Result]) Call(ctx context.Context, m Message, task Task, 
 	}
 	return o.id, m.Send(g.agent.Name(), &Opening{
 		Name: g.name, Task: value, Candidates: candidates, Bids: o.bids.Milliseconds(), Work: o.work.Milliseconds(),
-	}, agents.Key(o.id), lasting)
+	}, agents.Key(o.id), agents.Lasting())
 }
 
 func (o *opening) validate(candidates []string) error {

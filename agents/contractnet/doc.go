@@ -13,7 +13,9 @@
 // wins; of equal costs the agent whose name comes first in byte order.
 //
 // A manager and its bidders are agents like any other, with their guarantees: what is
-// remembered is keyed state (agents.State) and durable, deadlines are messages.
+// remembered is keyed state (agents.State) and durable, deadlines are messages. A
+// negotiation has deadlines of its own: no message of it is lost to that of what began
+// it (agents.Lasting).
 package contractnet
 
 //go:generate go run ../../schemas/avrogen -pkg contractnet -o messages_gen.go avro/*.avsc

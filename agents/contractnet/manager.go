@@ -107,7 +107,7 @@ func handleAsManager(a *agents.Agent) managers {
 	agents.On(a, func(ctx context.Context, m *agents.Message[Deadline]) error {
 		if p := m.Payload; !p.Due && m.Envelope.Source == a.Name() {
 			p.Due = true
-			return m.Send(a.Name(), &p, agents.Key(m.Key), lasting)
+			return m.Send(a.Name(), &p, agents.Key(m.Key), agents.Lasting())
 		}
 		return all.handle(ctx, a, m, m.Payload.Name, &m.Payload)
 	})
@@ -209,7 +209,7 @@ func (g *manager) event(ctx context.Context, codec *schemas.Codec, env *streamin
 }
 
 func (s sent) options(d *streaming.Delivery) []agents.Option {
-	opts := []agents.Option{agents.Key(d.Key), lasting}
+	opts := []agents.Option{agents.Key(d.Key), agents.Lasting()}
 	if s.request {
 		opts = append(opts, agents.Kind(streaming.KindRequest), answerHere(d.Claim))
 	}
@@ -221,10 +221,6 @@ func (s sent) options(d *streaming.Delivery) []agents.Option {
 	}
 	return opts
 }
-
-// lasting: a negotiation has deadlines of its own, and no message of it is lost to
-// that of what began it.
-func lasting(o *streaming.Outgoing) { o.Lasting = true }
 
 // answerHere: to the partition that has the negotiation's state, whichever one the
 // client of who answers would choose by the key.
