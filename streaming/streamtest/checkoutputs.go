@@ -147,7 +147,7 @@ func (m *simulator) sentOn(a *agent, l *log, id msgID) bool {
 }
 
 func isCompanion(topic string) bool {
-	return strings.Contains(topic, ".retry-") || strings.Contains(topic, ".dlq.") || strings.Contains(topic, ".ledger.") || strings.Contains(topic, ".hold.") || strings.Contains(topic, ".state.")
+	return strings.Contains(topic, ".retry-") || strings.Contains(topic, ".dlq.") || strings.Contains(topic, ".ledger.") || strings.Contains(topic, ".hold.")
 }
 
 // checkOutputOrder: outputs that keep the key of their cause stand in its order.

@@ -49,7 +49,7 @@ type wire struct {
 	unzip  kgo.Decompressor
 }
 
-// written is what a produce request has for one partition of a companion.
+// written is what a produce request has for one partition.
 type written struct {
 	topic     string
 	partition int32
@@ -68,7 +68,7 @@ func (w written) claims() bool {
 }
 
 // read returns the key of a request, the steps that it takes and, of a produce
-// request, what it writes to companions.
+// request, what it writes.
 func (w *wire) read(frame []byte) (key int16, taken []Step, writes []written) {
 	key = int16(binary.BigEndian.Uint16(frame[4:]))
 	switch kmsg.Key(key) {
@@ -134,7 +134,7 @@ func (w *wire) produced(frame []byte) (taken []Step, writes []written) {
 				}
 			}
 			var batch kmsg.RecordBatch
-			if isCompanion(topic) && batch.ReadFrom(p.Records) == nil {
+			if batch.ReadFrom(p.Records) == nil {
 				in.records = int(batch.NumRecords)
 				writes = append(writes, in)
 			}
