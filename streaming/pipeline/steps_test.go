@@ -46,6 +46,19 @@ func (f *ledgerLog) Append(rec *streaming.Record, done func(int64, error)) {
 	}()
 }
 
+// topics are those that were written to since the lane is there, in order.
+func (f *ledgerLog) topics() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []string
+	for _, rec := range f.recs {
+		if rec.Topic != "" { // not the bench's own
+			all = append(all, rec.Topic)
+		}
+	}
+	return all
+}
+
 func (f *ledgerLog) put(rec streaming.Record) int64 {
 	rec.Offset = int64(len(f.recs))
 	f.recs = append(f.recs, rec)
