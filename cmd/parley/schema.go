@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-c9b6dc07/parley/agents/contractnet"
+	"github.com/seed-c9b6dc07/parley/agents/saga"
 	"github.com/seed-c9b6dc07/parley/schemas"
 )
 
@@ -165,40 +167,64 @@ func showSchema(cmd *cobra.Command, a *app, conn *connection, name string, asJSO
 
 func newSchemaRegisterCmd(a *app) *cobra.Command {
 	var conn connection
-	var asJSON bool
+	var platform, asJSON bool
 	cmd := &cobra.Command{
-		Use:   "register FILE...",
+		Use:   "register {FILE... | --platform}",
 		Short: "Register schemas before agents that write them are deployed",
 		Long: `Registers the record of each .avsc file under its full name. One that is registered
 already keeps its version and ID. The registry refuses a change that is not
 compatible with the versions before, by its own level, and says why; files before
 the one that is refused are registered then, and the command can be repeated. A file
-with a rule that cannot be used is refused before any is registered.`,
-		Example: "  parley schema register agents/quake/avro/*.avsc --registry http://registry:8081",
-		Args:    usageArgs(cobra.MinimumNArgs(1)),
-		RunE:    func(cmd *cobra.Command, args []string) error { return registerSchemas(cmd, a, &conn, args, asJSON) },
+with a rule that cannot be used is refused before any is registered.
+
+--platform registers the platform's own schemas, before them: agents that register
+nothing themselves need them in the registry before they start.`,
+		Example: "  parley schema register --platform --registry http://registry:8081\n" +
+			"  parley schema register agents/quake/avro/*.avsc --registry http://registry:8081",
+		Args: usageArgs(func(_ *cobra.Command, files []string) error {
+			if len(files) == 0 && !platform {
+				return errors.New("name files of schemas, or --platform")
+			}
+			return nil
+		}),
+		RunE: func(cmd *cobra.Command, files []string) error {
+			return registerSchemas(cmd, a, &conn, platform, files, asJSON)
+		},
 	}
 	conn.addRegistryFlags(cmd)
+	cmd.Flags().BoolVar(&platform, "platform", false, "register the platform's own schemas")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }
 
-func registerSchemas(cmd *cobra.Command, a *app, conn *connection, files []string, asJSON bool) error {
+func registerSchemas(cmd *cobra.Command, a *app, conn *connection, platform bool, files []string, asJSON bool) error {
 	reg, err := conn.schemas(cmd)
 	if err != nil {
 		return err
 	}
 	defer reg.Close()
-	parsed := make([]schemas.Registered, len(files)) // all, before the first is registered
-	for i, file := range files {
-		if parsed[i], err = readSchema(file); err != nil {
-			return err
+	var all []schemas.Registered // before the first is registered
+	if platform {
+		for _, m := range platformMessages {
+			all = append(all, schemas.Registered{Subject: schemas.FullName(m.Schema()), Schema: m.Schema()})
 		}
 	}
-	rows := make([]schemaRow, 0, len(files))
-	for i, s := range parsed {
+	own := len(all)
+	for _, file := range files {
+		s, err := readSchema(file)
+		if err != nil {
+			return err
+		}
+		all = append(all, s)
+	}
+	rows := make([]schemaRow, 0, len(all))
+	for i, s := range all {
 		if s.ID, err = reg.Register(cmd.Context(), s.Schema); err != nil {
-			return fmt.Errorf("%s: %w", files[i], err)
+			from := s.Subject
+			if i >= own {
+				from = files[i-own]
+			}
+			return fmt.Errorf("%s: %w", from, err)
 		}
 		rows = append(rows, rowOf(s))
 		if !asJSON {
@@ -213,6 +239,32 @@ func registerSchemas(cmd *cobra.Command, a *app, conn *connection, files []strin
 		}{rows})
 	}
 	return nil
+}
+
+// platformMessages are what the platform writes for agents.
+var platformMessages = []schemas.Message{
+	schemas.Ack{},
+	schemas.ErrorReply{},
+	schemas.AgentStop{},
+	schemas.LedgerEntry{},
+	schemas.AgentControl{},
+	schemas.AgentContract{},
+	schemas.AgentInstance{},
+	schemas.RouteSet{},
+	schemas.Ask{},
+	schemas.AskOver{},
+	schemas.BoardProposal{},
+	schemas.BoardAnswer{},
+	schemas.BoardEntry{},
+	contractnet.Opening{},
+	contractnet.CallForProposals{},
+	contractnet.Proposal{},
+	contractnet.Deadline{},
+	contractnet.Award{},
+	contractnet.Rejection{},
+	contractnet.Report{},
+	contractnet.Negotiation{},
+	saga.Progress{},
 }
 
 // readSchema reads the record of a file.

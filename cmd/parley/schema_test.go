@@ -69,6 +69,39 @@ func TestSchemasAreRegisteredListedAndShown(t *testing.T) {
 	}
 }
 
+// All of the platform's own schemas, and what is named beside them, are there after one
+// command.
+func TestThePlatformsSchemasAreRegistered(t *testing.T) {
+	s := server(t)
+	note := schemaFile(t, "note.avsc", noteSchema)
+	got := runIn(t, s, "schema", "register", "--platform", note).ok(t).stdout
+	want := []string{"demo.Note"}
+	for _, folder := range []string{"schemas", "agents/contractnet", "agents/saga"} {
+		files, err := filepath.Glob(filepath.Join("..", "..", folder, "avro", "*.avsc"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("schemas of %s: %v, %v", folder, files, err)
+		}
+		for _, file := range files {
+			var record struct{ Namespace, Name string } // a file may need another
+			if text, err := os.ReadFile(file); err != nil || json.Unmarshal(text, &record) != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			want = append(want, record.Namespace+"."+record.Name)
+		}
+	}
+	for _, subject := range want {
+		if !strings.Contains(got, subject+" has ID ") {
+			t.Errorf("%s is not registered", subject)
+		}
+	}
+	if n := strings.Count(got, "\n"); n != len(want) {
+		t.Errorf("%d schemas are registered, want %d:\n%s", n, len(want), got)
+	}
+	if again := runIn(t, s, "schema", "register", "--platform", note).ok(t).stdout; again != got {
+		t.Errorf("registered again:\n%s", again)
+	}
+}
+
 func TestSchemaCommandsSayWhatIsWrong(t *testing.T) {
 	s := server(t)
 	register(t, s, "demo.Note", noteSchema)
@@ -88,7 +121,7 @@ func TestSchemaCommandsSayWhatIsWrong(t *testing.T) {
 		{[]string{"register", good, unruly}, exitFailure, "unruly.avsc: schema demo.Note: its rules cannot be used: payload.by: rule short: column 6: found no matching overload"},
 		{[]string{"register", text}, exitFailure, "a message is a record"},
 		{[]string{"register", "no-such.avsc"}, exitFailure, "no-such.avsc"},
-		{[]string{"register"}, exitUsage, "requires at least 1 arg"},
+		{[]string{"register"}, exitUsage, "name files of schemas, or --platform"},
 		{[]string{"show", "no.Such"}, exitFailure, "no.Such: is not registered"},
 		{[]string{"show", "demo.Note@9"}, exitFailure, "demo.Note: version 9 is not registered"},
 		{[]string{"show", "demo.Note@x"}, exitUsage, "not a version"},
