@@ -47,7 +47,7 @@ simulate: ## SEEDS=200 new simulations, and whether all mutants compile; prints 
 	go test ./streaming/streamtest -count=1 -v -timeout 20m -run '^TestSimulation$$|^TestMutantsFit$$' -compile -seeds $(SEEDS)
 
 patterns: ## SEEDS=200 new simulations of each pattern by which agents coordinate: takes 15 minutes
-	go test ./streaming/streamtest -count=1 -v -timeout 40m -run '^TestPatterns$$' -pattern-seeds $(SEEDS)
+	go test ./streaming/streamtest -count=1 -v -timeout 90m -run '^TestPatterns$$' -pattern-seeds $(SEEDS)
 
 mutants: ## every seeded defect against the simulation's checkers: takes minutes
 	go test ./streaming/streamtest -count=1 -v -timeout 60m -run Mutants -sample 0

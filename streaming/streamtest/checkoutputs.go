@@ -107,6 +107,7 @@ func (m *simulator) checkOutputs(a *agent, l *log, runs []*run, e ends, input ma
 				// Between two runs another message, such as a deadline, may have changed the
 				// state, and left this one less to do.
 				known[id] = false
+			case o == nil && r.unowed[i] != "" && m.fake.PartitionInfo(r.unowed[i], 0) == nil:
 			case o == nil && e.done[r.id]:
 				m.violation("outputs: %s: %s is done, but its output %d is nowhere", a.cfg.Agent, r.id, i)
 			case o == nil || !a.cfg.ExactlyOnce:

@@ -51,6 +51,12 @@ func (w watched) Handle(ctx context.Context, d *streaming.Delivery) error {
 		if out.Forward {
 			r.forwards = append(r.forwards, i)
 		}
+		if out.IfTopicExists {
+			if r.unowed == nil {
+				r.unowed = make(map[int]string)
+			}
+			r.unowed[i] = out.Topic
+		}
 	}
 	h.ended(r, err)
 	return err

@@ -24,15 +24,16 @@ type run struct {
 	started  time.Time // by the clock of its process, which may jump
 	ended    time.Time
 	err      error
-	finished bool          // it returned while its process was alive
-	delay    time.Duration // the policy's, after a failure
-	dead     bool          // the policy has no other attempt
-	inMemory bool          // it waits in memory: a crash forgets the attempt
-	again    bool          // the attempt does not count: it was cut short, or something was unavailable
-	outputs  int           // messages staged
-	parts    []int64       // of a streamed answer, by sequence
-	forwards []int         // of those: the handled message itself, sent on
-	due      time.Time     // ce_deliverat
+	finished bool           // it returned while its process was alive
+	delay    time.Duration  // the policy's, after a failure
+	dead     bool           // the policy has no other attempt
+	inMemory bool           // it waits in memory: a crash forgets the attempt
+	again    bool           // the attempt does not count: it was cut short, or something was unavailable
+	outputs  int            // messages staged
+	parts    []int64        // of a streamed answer, by sequence
+	forwards []int          // of those: the handled message itself, sent on
+	unowed   map[int]string // of those: answers that are left out where that topic does not exist
+	due      time.Time      // ce_deliverat
 	expiry   time.Time
 }
 
@@ -92,7 +93,8 @@ func (h *history) ended(r *run, err error) {
 	h.log("%s has handled %s", r.process, r.id)
 }
 
-// wrote tells that the broker has acknowledged marks.
+// wrote tells that the broker has answered writes. A mark counts if it has said that
+// it stands there.
 func (h *history) wrote(records []written) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -101,7 +103,7 @@ func (h *history) wrote(records []written) {
 			if m.Kind == streaming.MarkBegun {
 				h.begun[m.ID] = true
 			}
-			if m.Kind != streaming.MarkDone && m.Kind != streaming.MarkDead {
+			if !w.there || m.Kind != streaming.MarkDone && m.Kind != streaming.MarkDead {
 				continue
 			}
 			if _, known := h.marked[msgHash{w.topic, m.ID}]; !known {

@@ -149,9 +149,9 @@ func (p *process) sends(writes []written) {
 	}
 }
 
-// sent tells the owners what has been written, by the broker's answer. Of a batch that
-// it had before, that names the offset at which it stands since.
-func (p *process) sent(writes []written, answer []byte, version int16) {
+// answered notes in the writes which of them the broker has taken, by its answer. Of a
+// batch that it had before, that names the offset at which it stands since.
+func (w *wire) answered(writes []written, answer []byte, version int16) {
 	resp, ok := answerIn(answer, int16(kmsg.Produce), version).(*kmsg.ProduceResponse)
 	if !ok {
 		return
@@ -160,7 +160,7 @@ func (p *process) sent(writes []written, answer []byte, version int16) {
 	for _, t := range resp.Topics {
 		topic := t.Topic
 		if topic == "" {
-			topic = p.slot.m.wire.topics[t.TopicID]
+			topic = w.topics[t.TopicID]
 		}
 		for _, part := range t.Partitions {
 			if part.ErrorCode == 0 {
@@ -168,19 +168,26 @@ func (p *process) sent(writes []written, answer []byte, version int16) {
 			}
 		}
 	}
+	for i := range writes {
+		in := &writes[i]
+		in.base, in.there = bases[streaming.TopicPartition{Topic: in.topic, Partition: in.partition}]
+	}
+}
+
+// sent tells the owners what has been written.
+func (p *process) sent(writes []written) {
 	companions := p.slot.agent.companions()
 	for _, w := range writes {
 		input, known := companions[w.topic]
-		base, written := bases[streaming.TopicPartition{Topic: w.topic, Partition: w.partition}]
-		if !known || !written {
+		if !known || !w.there {
 			continue
 		}
 		p.owning(streaming.TopicPartition{Topic: input, Partition: w.partition}, func(os *owners) {
 			if w.marks == nil {
-				os.wrote(p.name, unknown, w.topic, base+int64(w.records)-1)
+				os.wrote(p.name, unknown, w.topic, w.base+int64(w.records)-1)
 			}
 			for _, m := range w.marks {
-				if at := base + int64(m.record); m.Kind == streaming.MarkClaim {
+				if at := w.base + int64(m.record); m.Kind == streaming.MarkClaim {
 					os.claimed(p.name, at)
 				} else {
 					os.wrote(p.name, m.Epoch, w.topic, at)

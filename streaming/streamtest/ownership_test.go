@@ -1,6 +1,13 @@
 package streamtest
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/seed-c9b6dc07/parley/streaming"
+)
 
 // Two owners have been at work side by side when both have acted, the former after
 // the later one's claim; else nothing is forgiven.
@@ -89,5 +96,38 @@ func TestOwners(t *testing.T) {
 		if got := os.two(); got != c.want {
 			t.Errorf("%s: two owners at work side by side: %t", c.name, got)
 		}
+	}
+}
+
+// A mark that the broker has refused stands nowhere: the message may be handled again.
+func TestARefusedMarkIsNone(t *testing.T) {
+	done := func(id string) []markAt {
+		return []markAt{{Mark: streaming.Mark{Kind: streaming.MarkDone, ID: streaming.HashID("s", id)}}}
+	}
+	writes := []written{
+		{topic: "in.ledger.g", partition: 0, marks: done("taken")},
+		{topic: "in.ledger.g", partition: 1, marks: done("refused")},
+		{topic: "in.ledger.g", partition: 2, marks: done("unanswered")},
+	}
+	resp := kmsg.NewPtrProduceResponse()
+	resp.SetVersion(7)
+	inLedger := kmsg.NewProduceResponseTopic()
+	inLedger.Topic = "in.ledger.g"
+	for partition, code := range []int16{0, kerr.NotLeaderForPartition.Code} {
+		p := kmsg.NewProduceResponseTopicPartition()
+		p.Partition, p.ErrorCode, p.BaseOffset = int32(partition), code, 40
+		inLedger.Partitions = append(inLedger.Partitions, p)
+	}
+	resp.Topics = append(resp.Topics, inLedger)
+	(&wire{}).answered(writes, resp.AppendTo(make([]byte, 8)), 7)
+	h := newHistory()
+	h.wrote(writes)
+	for id, want := range map[string]bool{"taken": true, "refused": false, "unanswered": false} {
+		if _, got := h.marked[msgHash{"in.ledger.g", streaming.HashID("s", id)}]; got != want {
+			t.Errorf("the mark of %s counts: %v", id, got)
+		}
+	}
+	if writes[0].base != 40 {
+		t.Errorf("it stands at %d, not 40", writes[0].base)
 	}
 }

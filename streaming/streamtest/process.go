@@ -227,7 +227,8 @@ func (p *process) request(frame []byte) (pass bool, answered func(frame []byte) 
 			}
 		}
 		if len(writes) > 0 {
-			p.sent(writes, answer, version)
+			p.slot.m.wire.answered(writes, answer, version)
+			p.sent(writes)
 		}
 		if after != nil {
 			p.die(after.name(p.slot.agent.cfg.ExactlyOnce))

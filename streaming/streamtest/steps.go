@@ -55,6 +55,8 @@ type written struct {
 	partition int32
 	records   int
 	marks     []markAt // of a ledger
+	there     bool     // the broker has answered that it stands there
+	base      int64    // then: where
 }
 
 // markAt is a mark in a record of a batch.
