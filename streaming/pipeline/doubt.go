@@ -13,13 +13,14 @@ const maxBegun = 2
 
 // doubt is what a lane knows of a predecessor that did not stop cleanly: one of
 // its handlers may have killed the process. So the first copies are started one at
-// a time, each after a mark that says so. As many as run side by side are enough:
-// until the guilty one is among them, each start of a process settles that many
-// more.
+// a time, each after a mark that says so: as many as run side by side, and twice as
+// many as the last time if an owner in doubt dies soon after. So the guilty one, which
+// may stand behind many, is among them after a few starts.
 type doubt struct {
-	owner int64 // claim of the last owner
-	clean bool  // it has released the lane
-	begun map[streaming.MessageID]begun
+	owner   int64 // claim of the last owner
+	clean   bool  // it has released the lane
+	begun   map[streaming.MessageID]begun
+	settled []int // by each owner since the last clean stop, how many messages
 
 	left    int  // copies still to be started one at a time
 	waiting bool // one waits to be alone in its worker
@@ -40,6 +41,7 @@ func (d *doubt) recall(m *streaming.Mark, offset int64) {
 	}
 	if owner > d.owner {
 		d.owner, d.clean = owner, false
+		d.settled = append(d.settled, 0)
 	}
 	switch m.Kind {
 	case streaming.MarkBegun:
@@ -54,22 +56,37 @@ func (d *doubt) recall(m *streaming.Mark, offset int64) {
 		d.begun[m.ID] = b
 	case streaming.MarkDone, streaming.MarkDead:
 		delete(d.begun, m.ID)
+		if n := len(d.settled); owner == d.owner && n > 0 {
+			d.settled[n-1]++
+		}
 	case streaming.MarkRelease:
 		if m.Epoch == d.owner {
-			d.clean = true
+			d.clean, d.settled = true, nil
 			clear(d.begun)
 		}
 	}
 }
 
-// opened returns the doubt that an open lane starts with: none after a clean stop.
-func (d *doubt) opened(first int) *doubt {
+// opened returns the doubt that an open lane starts with: none after a clean stop, else
+// of that many copies at first. An owner that has settled no more than those it doubted
+// and as many as then ran side by side has died of one that it did not doubt.
+func (d *doubt) opened(parallel int) *doubt {
 	if d.clean {
 		return nil
 	}
-	d.left = first
+	d.left = parallel
+	for _, settled := range d.settled[1:] {
+		if settled > d.left+parallel {
+			d.left = parallel
+		} else {
+			d.left = min(2*d.left, parallel<<maxDoublings)
+		}
+	}
 	return d
 }
+
+// maxDoublings bounds how many copies are started one at a time.
+const maxDoublings = 10
 
 // times is how often that copy was begun without an end.
 func (d *doubt) times(c *lane.Copy) int {

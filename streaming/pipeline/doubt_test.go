@@ -46,3 +46,37 @@ func TestWhatIsInDoubt(t *testing.T) {
 		}
 	}
 }
+
+// Owners that die soon after one another doubt twice as many copies each time; one that
+// has got on, or stopped cleanly, begins anew.
+func TestDoubtGrows(t *testing.T) {
+	d, at, owner := newDoubt(), int64(0), int64(0)
+	tell := func(kind streaming.MarkKind, n int) {
+		for range n {
+			if kind == streaming.MarkClaim {
+				owner = at
+			}
+			d.recall(&streaming.Mark{Kind: kind, ID: streaming.HashID("giver", "x"), Epoch: owner}, at)
+			at++
+		}
+	}
+	for round := range 2 {
+		for _, c := range []struct{ settled, want int }{
+			{0, 4}, {3, 8}, {12, 16}, {20, 32}, {37, 4}, {8, 8}, {13, 4},
+		} {
+			tell(streaming.MarkClaim, 1)
+			tell(streaming.MarkDone, c.settled)
+			if got := d.opened(4).left; got != c.want {
+				t.Errorf("round %d: after an owner that settled %d messages %d copies are in doubt, want %d", round, c.settled, got, c.want)
+			}
+		}
+		tell(streaming.MarkRelease, 1)
+		if d.opened(4) != nil {
+			t.Error("there is doubt after a clean stop")
+		}
+	}
+	tell(streaming.MarkClaim, 100)
+	if got := d.opened(4).left; got != 4<<maxDoublings {
+		t.Errorf("%d copies are in doubt at most", got)
+	}
+}
