@@ -22,7 +22,7 @@ type Parts[T schemas.Message] struct {
 	id    string // of the request
 	sent  []T
 	begun bool                 // the step of the next part
-	again []streaming.Outgoing // the last part of an earlier run: it may not have been sent
+	again []streaming.Outgoing // the parts of earlier runs: each may have ended between storing one and sending it
 }
 
 // Answering begins an answer in parts; a handler begins one only. Its parts count
@@ -44,7 +44,7 @@ func Answering[T schemas.Message, M any](ctx context.Context, m *Message[M]) (*P
 		}
 		p.sent = append(p.sent, part)
 		if !m.out.link.exactlyOnce {
-			p.again = []streaming.Outgoing{p.part(part, value)}
+			p.again = append(p.again, p.part(part, value))
 		}
 	}
 }

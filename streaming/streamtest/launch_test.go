@@ -15,7 +15,7 @@ import (
 // TestSimulation runs the simulation in a build of its own, with the tag that it
 // needs, so that one command without a tag does it.
 func TestSimulation(t *testing.T) {
-	launch(t, "TestSimulation|TestACalmClusterRunsEachHandlerOnce|TestOnlyTheGuiltyDieOfACrash|TestScheduledMessagesInLittleRoom|TestTheExample|TestTakeoverThatNobodyHearsOf", *seeds)
+	launch(t, "TestSimulation|TestACalmClusterRunsEachHandlerOnce|TestOnlyTheGuiltyDieOfACrash|TestScheduledMessagesInLittleRoom|TestTheExample|TestTakeoverThatNobodyHearsOf|TestPartsOutliveTwoCrashes", *seeds)
 }
 
 // TestPatterns runs the patterns by which agents coordinate under faults, each with so

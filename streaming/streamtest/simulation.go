@@ -55,7 +55,8 @@ type Simulation struct {
 	TraceDir  string
 	KeepTrace bool
 
-	troubles []trouble // instead of what the seed draws, for the kit's own tests
+	troubles []trouble // instead of what the seed draws, for the kit's own tests; with them:
+	crashes  map[int][]crash
 }
 
 // Simulated is an agent of a simulation.
@@ -346,7 +347,7 @@ func (m *simulator) open() error {
 	}
 	m.plan = newPlan(m.seed, of, m.s.Faults, m.s.Length, exactlyOnce)
 	if m.s.troubles != nil {
-		m.plan.crashes, m.plan.troubles = nil, m.s.troubles
+		m.plan.crashes, m.plan.troubles = m.s.crashes, m.s.troubles
 	}
 	for i, s := range m.slots {
 		s.armed = m.plan.crashes[i]
