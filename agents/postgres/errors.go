@@ -11,6 +11,10 @@ import (
 	"github.com/seed-c9b6dc07/parley/streaming"
 )
 
+// idled is the code of a transaction that the server has ended as nothing
+// happened in it.
+const idled = "25P03"
+
 // ours is an error of one of our own statements: the database is down, or not
 // prepared. Neither is the message's fault.
 func ours(err error) error {
@@ -33,7 +37,7 @@ func theirs(tx pgx.Tx, err error) error {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
 		switch refused.Code {
-		case "25P03":
+		case idled:
 			return fmt.Errorf("the handler left its transaction idle for longer than Config.IdleTimeout: %w", err)
 		case "57P01", "57P02", "57P03":
 			return &streaming.UnavailableError{Err: fmt.Errorf("database: %w", err)}

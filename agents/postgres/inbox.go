@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/seed-c9b6dc07/parley/agents"
 	"github.com/seed-c9b6dc07/parley/schemas"
@@ -106,6 +108,11 @@ func (db *DB) find(ctx context.Context, group string, id streaming.MessageID) (s
 	return staged, true, nil
 }
 
+// checkedFor is how long a transaction may stay open once its epoch is checked.
+// Only the commit is left then; a process that does not come to it is frozen, and
+// its successor waits for the lock.
+const checkedFor = 3 * time.Second
+
 // handle runs the handler and commits its rows together with the inbox row. The
 // epoch is checked last, so that the lock on it is held for the commit only.
 func (db *DB) handle(ctx context.Context, d *streaming.Delivery, id streaming.MessageID, handle func(pgx.Tx) error) (err error) {
@@ -118,7 +125,7 @@ func (db *DB) handle(ctx context.Context, d *streaming.Delivery, id streaming.Me
 		defer cancel()
 		_ = tx.Rollback(ended) // nothing, after a commit
 	}()
-	if _, err := tx.Exec(ctx, "SELECT set_config('idle_in_transaction_session_timeout', $1, true)", fmt.Sprint(db.cfg.IdleTimeout.Milliseconds())); err != nil {
+	if _, err := tx.Exec(ctx, idleFor, milliseconds(db.cfg.IdleTimeout)); err != nil {
 		return ours(err)
 	}
 	if err := handle(tx); err != nil {
@@ -130,16 +137,18 @@ func (db *DB) handle(ctx context.Context, d *streaming.Delivery, id streaming.Me
 	}
 	c := d.Claim
 	var batch pgx.Batch
+	batch.Queue(idleFor, milliseconds(min(checkedFor, db.cfg.IdleTimeout)))
 	batch.Queue("SELECT epoch FROM parley.lane WHERE group_name = $1 AND topic = $2 AND partition = $3 FOR SHARE", c.Group, c.Topic, c.Partition)
 	batch.Queue("INSERT INTO parley.inbox (group_name, message_id, staged) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", c.Group, id[:], staged)
 	results := tx.SendBatch(ctx, &batch)
 	var epoch int64
+	_, limited := results.Exec()
 	err = results.QueryRow().Scan(&epoch)
 	tag, inserted := results.Exec()
 	if errors.Is(err, pgx.ErrNoRows) { // somebody has emptied the table
 		err = nil
 	}
-	if err := errors.Join(err, inserted, results.Close()); err != nil {
+	if err := errors.Join(limited, err, inserted, results.Close()); err != nil {
 		return theirs(tx, err)
 	}
 	switch {
@@ -152,10 +161,19 @@ func (db *DB) handle(ctx context.Context, d *streaming.Delivery, id streaming.Me
 		return errHandledMeanwhile
 	}
 	if err := tx.Commit(ctx); err != nil {
+		var refused *pgconn.PgError
+		if errors.As(err, &refused) && refused.Code == idled {
+			return ours(fmt.Errorf("this process stood still for longer than %v before its commit: %w", checkedFor, err))
+		}
 		return theirs(tx, err)
 	}
 	return nil
 }
+
+// idleFor limits how long a transaction may wait for its next statement, in ms.
+const idleFor = "SELECT set_config('idle_in_transaction_session_timeout', $1, true)"
+
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 // encode returns what was staged, with the time that it will be sent under again.
 func encode(outbox *streaming.Outbox) ([]byte, error) {
