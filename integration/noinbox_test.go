@@ -4,6 +4,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ import (
 
 // TestAnAnswerWithoutAnInboxOnKafka has a sender outside, without an inbox, ask an
 // agent: each answer is dropped and counted, and no message is retried. Once the
-// sender has made its inbox, the next answer is in it, however short a time before.
+// sender has made its inbox, and brokers have heard of it, the next answer is in it.
 func TestAnAnswerWithoutAnInboxOnKafka(t *testing.T) {
 	for name, exactlyOnce := range map[string]bool{"at least once": false, "exactly once": true} {
 		t.Run(name, func(t *testing.T) {
@@ -70,8 +71,8 @@ func testAnAnswerWithoutAnInbox(t *testing.T, exactlyOnce bool) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	// Each is another sender, so that each inbox is new to the worker's client in
-	// another moment of what it knows.
+	// Each is another sender, whose inbox the worker's client has held for unknown a
+	// moment ago.
 	const senders = 5
 	for i := range senders {
 		source := fmt.Sprintf("outside-%d", i)
@@ -106,9 +107,14 @@ func testAnAnswerWithoutAnInbox(t *testing.T, exactlyOnce bool) {
 			return nil
 		})
 		inbox := string(namespace.Inbox(source))
-		if _, err := kadm.NewClient(client).CreateTopic(t.Context(), 1, 1, nil, inbox); err != nil {
+		admin := kadm.NewClient(client)
+		if _, err := admin.CreateTopic(t.Context(), 1, 1, nil, inbox); err != nil {
 			t.Fatal(err)
 		}
+		eventually(t, func() error { // a busy broker may hear of it half a second after it is made
+			topics, err := admin.ListTopics(t.Context(), inbox)
+			return errors.Join(err, topics.Error())
+		})
 		ask("with-" + source)
 		await("with-" + source + " 1")
 		soon, stop := context.WithTimeout(t.Context(), 30*time.Second)
