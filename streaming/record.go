@@ -29,6 +29,9 @@ type Record struct {
 	Optional bool
 	// IfTopicExists, of a record to be appended: see Outgoing.IfTopicExists.
 	IfTopicExists bool
+	// Caused, of a record to be appended, is when the message was sent that has caused
+	// it. If that was long enough ago, a topic that does not exist did not then either.
+	Caused time.Time
 	// Routed, of a record to be appended: see Outgoing.Routed.
 	Routed bool
 }

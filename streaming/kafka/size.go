@@ -153,13 +153,14 @@ func (l *limits) await(ctx context.Context, recs []*streaming.Record) {
 	}
 }
 
-// ask asks the broker about topics. One that does not exist stays unknown.
-func (l *limits) ask(ctx context.Context, topics ...string) {
+// ask asks the broker about topics, and returns those that do not exist. They stay
+// unknown.
+func (l *limits) ask(ctx context.Context, topics ...string) (absent []string) {
 	asking, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	all, err := l.admin().DescribeTopicConfigs(asking, topics...)
 	if err != nil && ctx.Err() != nil {
-		return // who asks does not wait any more
+		return nil // who asks does not wait any more
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -167,10 +168,11 @@ func (l *limits) ask(ctx context.Context, topics ...string) {
 		for _, topic := range topics {
 			l.topics[topic] = 0
 		}
-		return
+		return nil
 	}
 	for _, rc := range all {
 		if errors.Is(rc.Err, kerr.UnknownTopicOrPartition) {
+			absent = append(absent, rc.Name)
 			continue
 		}
 		l.topics[rc.Name] = 0
@@ -180,6 +182,7 @@ func (l *limits) ask(ctx context.Context, topics ...string) {
 			}
 		}
 	}
+	return absent
 }
 
 // fits reports a record that is over its topic's limit as far as it is known.

@@ -49,7 +49,9 @@ func (l *Lane) caused(m *message, out *streaming.Outgoing, position int, now tim
 	}
 	env.Budget = streaming.LowerBudget(m.env.Budget, env.Budget)
 	env.TraceParent, env.TraceState = l.cfg.Trace(m.env.TraceParent, m.env.TraceState)
-	return Record(env, out)
+	rec := Record(env, out)
+	rec.Caused = m.origin().Timestamp
+	return rec
 }
 
 // written is a record with room for the headers that a message mostly has.

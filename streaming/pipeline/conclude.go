@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
@@ -14,6 +15,7 @@ import (
 type conclusion struct {
 	recs    []*streaming.Record
 	leading int      // the first records: acknowledged before the others are sent
+	asked   int      // of which it is known whether their topics exist, as far as that matters
 	done    *attempt // a message that is done; else the following say what it is
 
 	mark    *streaming.Mark // nil: the records say it all
@@ -40,7 +42,13 @@ type appended struct {
 // another message, one that has fallen due since, must not find the state of before
 // when outputs say otherwise. Exactly once: all of it is in one
 // transaction.
+//
+// An answer without an inbox is left out first: to find that out by sending it takes the
+// client half a second, and a transaction, which is all lanes'.
 func (l *Lane) conclude(c *conclusion) {
+	if l.askAbsent(c) {
+		return
+	}
 	if l.cfg.Atomic != nil || len(c.recs) == 0 {
 		l.staged = append(l.staged, c)
 		return
@@ -54,6 +62,37 @@ func (l *Lane) conclude(c *conclusion) {
 	} else {
 		c.send(l, 0, len(c.recs))
 	}
+}
+
+// askAbsent asks whether the topics of records exist that are left out where they do not,
+// one after the other, and concludes when that is known.
+func (l *Lane) askAbsent(c *conclusion) (asked bool) {
+	for ; l.cfg.Absent != nil && c.asked < len(c.recs); c.asked++ {
+		rec := c.recs[c.asked]
+		if !rec.IfTopicExists || l.isLost() {
+			continue
+		}
+		if l.cfg.Absent(rec, func(absent bool) { l.post(func() { l.heardOf(c, absent) }) }) {
+			l.appends++
+			return true
+		}
+	}
+	return false
+}
+
+// heardOf goes on with a conclusion, without the record that was asked about if its topic
+// is absent.
+func (l *Lane) heardOf(c *conclusion, absent bool) {
+	l.appends--
+	if l.failure != nil {
+		return
+	}
+	if rec := c.recs[c.asked]; absent && l.leftOut(rec, streaming.ErrUnknownTopic) {
+		c.recs = slices.Concat(c.recs[:c.asked], c.recs[c.asked+1:]) // not in place: they are the attempt's outputs
+	} else {
+		c.asked++
+	}
+	l.conclude(c)
 }
 
 func (c *conclusion) send(l *Lane, from, to int) {

@@ -55,6 +55,9 @@ type Config struct {
 	// Fits reports a record that is over its topic's limit. Nil: that shows when it
 	// is appended.
 	Fits func(rec *streaming.Record) error
+	// Absent tells whether the topic of a record does not exist, before it is sent; false:
+	// it exists, and nothing is told. Nil: that shows when it is appended.
+	Absent func(rec *streaming.Record, told func(absent bool)) (asked bool)
 	// Atomic makes the lane settle exactly once: it is told when there is
 	// something that Lane.Cut takes. Nil: at least once.
 	Atomic   func()

@@ -155,7 +155,7 @@ func (ls *lanes) newOwned(tp streaming.TopicPartition, in input) *owned {
 		MaxPending: cfg.MaxPending, MaxHeld: cfg.MaxHeld,
 		MaxWaiting: cfg.MaxWaiting, Unordered: cfg.Unordered, Hold: cfg.Hold,
 		AnswerBytes: cfg.AnswerBytes, StepBytes: cfg.StepBytes, MessageStepBytes: cfg.MessageStepBytes, HeldStepBytes: cfg.HeldStepBytes, StateBytes: cfg.StateBytes,
-		Codec: cfg.Codec, Log: ls.w.log, Fits: fits, Atomic: atomically, Loader: ls.w.log, Clock: cfg.Clock,
+		Codec: cfg.Codec, Log: ls.w.log, Fits: fits, Absent: ls.w.log.Absent, Atomic: atomically, Loader: ls.w.log, Clock: cfg.Clock,
 		Observer: o.observer, Logger: cfg.Logger, Trace: cfg.Trace, Facts: o.facts,
 		OnRoom: func() { ls.hasRoom(o) },
 		OnStop: func() { ls.w.stopSettled(o) },
