@@ -298,8 +298,11 @@ func (r *run) judge(ctx context.Context, beside *Reader, codec *schemas.Codec) e
 		if err := r.await(ctx, time.Minute, func(ctx context.Context) error { return r.stable(ctx, l) }); err != nil {
 			r.odd("%v", err)
 		}
-		report, err := r.audit(ctx, l, codec)
-		if err != nil {
+		var report *audit.Report
+		if err := r.await(ctx, time.Minute, func(ctx context.Context) (err error) { // a busy machine refuses a connection
+			report, err = r.audit(ctx, l, codec)
+			return err
+		}); err != nil {
 			return err
 		}
 		n.Redeliveries += report.Redeliveries
