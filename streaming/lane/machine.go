@@ -39,10 +39,11 @@ type Copy struct {
 	// place in its key when it is due, not before. On the input log it waits in
 	// tier Wait meanwhile, or where it is if that is Input.
 	Scheduled bool
-	state     state
 	Wait      Log
-	Payload   any // the driver's; nil while the value is not in memory
-	Size      int // bytes of the payload
+	state     state
+	overtaken bool // started when an older one of its key was taken for done
+	Payload   any  // the driver's; nil while the value is not in memory
+	Size      int  // bytes of the payload
 
 	queue *queue // of its key; nil while it has no place there
 	twin  *Copy  // the next live copy of its message; nil: there is none
@@ -54,6 +55,7 @@ const (
 	waiting state = iota // live, nothing under way
 	loading              // its value is being fetched
 	busy                 // started, settlement not yet acknowledged
+	staged               // likewise, and in no queue any more: the next of its key may start
 	moving               // append to a tier, behind a blocker or to wait there, not yet acknowledged
 	ended
 )
@@ -316,7 +318,11 @@ func (m *Machine) place(c *Copy) *queue {
 
 // end settles a copy: its record may be passed by the watermark.
 func (m *Machine) end(c *Copy) {
-	m.free(c)
+	if c.state == staged {
+		m.wakeTwins(c)
+	} else {
+		m.free(c)
+	}
 	c.state = ended
 	m.count--
 	if c.Payload != nil {
@@ -340,7 +346,7 @@ func (m *Machine) leave(c *Copy) {
 	q := c.queue
 	q.remove(c)
 	c.queue = nil
-	if len(q.copies) == 0 && !q.busy {
+	if len(q.copies) == 0 && q.busy == 0 {
 		delete(m.queues, q.key)
 		if len(m.spare) < maxSpare {
 			m.spare = append(m.spare, q)
@@ -367,12 +373,10 @@ func (m *Machine) newQueue(key string) *queue {
 // free ends what was under way for a copy and lets its key go on.
 func (m *Machine) free(c *Copy) {
 	if c.state == busy {
-		c.queue.busy = false
-		for t := c.twin; t != nil && t != c; t = t.twin {
-			m.wakeCopy(t) // it may have waited for this one
-		}
+		c.queue.busy--
+		m.wakeTwins(c)
 	}
-	c.state = waiting
+	c.state, c.overtaken = waiting, false
 	m.wakeCopy(c)
 }
 

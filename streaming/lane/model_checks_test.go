@@ -15,7 +15,7 @@ func (w *world) checkScheduled(c *lane.Copy) {
 	}
 	for off, msg := range w.input[:min(c.Origin, w.noneRead)] {
 		older := &lane.Copy{ID: msg.id, Moves: 0}
-		if msg.at.IsZero() || msg.key != c.Key || msg.id == c.ID || msg.at.After(w.noneAt) || w.o.moving[msg.id] > 0 || w.noneMoving[msg.id] > 0 || w.settled(older) {
+		if msg.at.IsZero() || msg.key != c.Key || msg.id == c.ID || msg.at.After(w.noneAt) || w.o.moving[msg.id] > 0 || w.noneMoving[msg.id] > 0 || w.settled(older) || w.isStaged(msg.id) {
 			continue
 		}
 		w.fail("key %s: origin %d is started before %d, which was due", c.Key, c.Origin, off)
@@ -29,7 +29,7 @@ func (w *world) checkHeld(c *lane.Copy) {
 		return
 	}
 	for _, d := range w.dead {
-		if d.key == c.Key && d.origin < c.Origin && d.at.IsZero() && !w.letGone(d.id) && !w.settled(&lane.Copy{ID: d.id, Moves: 1 << 20}) {
+		if d.key == c.Key && d.origin < c.Origin && d.at.IsZero() && !w.letGone(d.id) && !w.isStaged(d.id) && !w.settled(&lane.Copy{ID: d.id, Moves: 1 << 20}) {
 			w.fail("key %s: origin %d is started past the dead letter of %d", c.Key, c.Origin, d.origin)
 		}
 	}

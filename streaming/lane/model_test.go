@@ -39,6 +39,9 @@ type world struct {
 	crashes int
 
 	unordered  bool
+	atomic     bool             // exactly once: what is done is staged, and the next of its key may start
+	lastEnd    map[string]int64 // atomic: highest origin done, per key
+	refusals   int
 	hold       bool                        // a dead letter holds its key: tiers has the hold log, dead is a log of the machine
 	noneAt     time.Time                   // when the machine had nothing to do last
 	noneRead   int64                       // the input that it had read by then
@@ -79,9 +82,18 @@ type owner struct {
 	read    []int64
 	running []*lane.Copy
 	moving  map[streaming.MessageID]int // appends of next copies that are not acknowledged
-	writes  []func() func()             // durable step, then acknowledgement
+	writes  []write
 	acks    []func()
 }
+
+// write becomes durable, and is acknowledged later.
+type write struct {
+	commit func() (ack func())
+	done   *lane.Copy // what it makes done; nil: it is of another kind
+	staged bool       // and the machine has been told that it is staged
+}
+
+func (o *owner) write(commit func() func()) { o.writes = append(o.writes, write{commit: commit}) }
 
 const (
 	tiers    = 2
@@ -116,6 +128,9 @@ func (w *world) start() {
 		m.RecallFact(d.id, lane.Fact{Moves: d.moves, Origin: d.origin})
 	}
 	w.noneAt = time.Time{}
+	if w.atomic {
+		w.lastRun = maps.Clone(w.lastEnd)
+	}
 	w.o = &owner{m: m, moving: map[streaming.MessageID]int{}, read: append([]int64(nil), w.committed...)}
 	m.Open(append([]int64(nil), w.committed...))
 }
@@ -184,9 +199,13 @@ func (w *world) step() {
 		}
 	case n < 85: // a write becomes durable; writes to one log keep their order, as one queue they all do
 		if len(o.writes) > 0 {
-			write := o.writes[0]
+			first := o.writes[0]
 			o.writes = o.writes[1:]
-			o.acks = append(o.acks, write())
+			if first.staged && w.refusals > 0 && w.rnd.IntN(4) == 0 {
+				w.refuse(first.done)
+				return
+			}
+			o.acks = append(o.acks, first.commit())
 		}
 	case n < 93:
 		if len(o.acks) > 0 {
@@ -228,6 +247,10 @@ func (w *world) decide() {
 			w.noneAt, w.noneRead, w.noneMoving = w.now, w.o.read[0], maps.Clone(w.o.moving)
 		}
 	case lane.Run:
+		if c.Overtaken() { // between the decision and now
+			w.undone(c)
+			return
+		}
 		w.say("run %s/%d of %s, log %d at %d", name(c), c.Moves, c.Key, c.Log, c.Offset)
 		if c.Due.After(w.now) {
 			w.fail("%s is handled before it is due", name(c))
@@ -269,15 +292,15 @@ func (w *world) decide() {
 }
 
 func (w *world) finish(c *lane.Copy) {
-	o := w.o
 	if c.Attempts >= w.fails[c.ID] {
-		o.writes = append(o.writes, func() func() {
-			w.say("mark %s done", name(c))
-			w.marks = append(w.marks, mark{id: c.ID, done: true, origin: c.Origin})
-			return func() { o.m.Done(c) }
-		})
+		w.done(c)
 		return
 	}
+	w.failed(c)
+}
+
+func (w *world) failed(c *lane.Copy) {
+	o := w.o
 	if c.Attempts+1 < attempts {
 		if w.rnd.IntN(5) == 0 {
 			o.m.GiveBack(c)
@@ -287,11 +310,11 @@ func (w *world) finish(c *lane.Copy) {
 		w.move(c, lane.Log(tier), c.Attempts+1, w.now.Add(time.Duration(tier)*time.Second))
 		return
 	}
-	o.writes = append(o.writes, func() func() {
+	o.write(func() func() {
 		w.say("dead letter of %s", name(c))
 		w.dead = append(w.dead, record{message: w.input[c.Origin], origin: c.Origin, moves: c.Moves + 1})
 		return func() {
-			o.writes = append(o.writes, func() func() {
+			o.write(func() func() {
 				w.marks = append(w.marks, mark{id: c.ID, moves: c.Moves + 1, origin: c.Origin})
 				return func() {
 					if !w.hold {
@@ -312,7 +335,7 @@ func (w *world) finish(c *lane.Copy) {
 func (w *world) move(c *lane.Copy, tier lane.Log, tried int, due time.Time) {
 	o := w.o
 	o.moving[c.ID]++
-	o.writes = append(o.writes, func() func() {
+	o.write(func() func() {
 		r := record{message: w.input[c.Origin], origin: c.Origin, moves: c.Moves + 1, attempts: tried, due: due}
 		off := int64(len(w.tiers[tier-1]))
 		w.tiers[tier-1] = append(w.tiers[tier-1], r)
@@ -368,8 +391,9 @@ func newWorld(t *testing.T, seed uint64) *world {
 		t: t, rnd: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1000, 0),
 		tiers: make([][]record, tiers), committed: make([]int64, tiers+1),
 		fails: map[streaming.MessageID]int{}, lastRun: map[string]int64{}, crashes: 4,
-		redrives: 6, revived: map[int64]bool{}, discards: 2,
+		redrives: 6, revived: map[int64]bool{}, discards: 2, lastEnd: map[string]int64{}, refusals: 4,
 	}
+	w.atomic = w.rnd.IntN(2) == 0
 	w.unordered = w.rnd.IntN(4) == 0
 	if w.hold = !w.unordered && w.rnd.IntN(3) == 0; w.hold {
 		w.tiers = append(w.tiers, nil)

@@ -50,7 +50,7 @@ func (m *Machine) Runnable() bool { return m.idle.len() > 0 }
 // look decides what may be done for one key. Rules H and A of the delivery
 // rules are these lines.
 func (m *Machine) look(q *queue, now time.Time, room bool) {
-	for len(q.copies) > 0 && !q.busy { // H1, the key
+	for len(q.copies) > 0 && q.busy == 0 { // H1, the key
 		head := q.copies[0]
 		if head.state != waiting {
 			return
@@ -103,7 +103,7 @@ func (m *Machine) look(q *queue, now time.Time, room bool) {
 			return
 		}
 		head.state = busy
-		q.busy = true
+		q.busy++
 		run := Decision{Action: Run, Copy: head}
 		if !head.Due.IsZero() {
 			run.Since = later(head.Due, q.free)

@@ -12,7 +12,7 @@ type queue struct {
 	copies []*Copy
 	room   [1]*Copy  // for copies: most keys have one
 	onMain int       // copies on the input log
-	busy   bool      // a copy of this key is between its start and its settlement
+	busy   int       // copies of this key between their start and their settlement, staged ones apart
 	queued bool      // in Machine.ready
 	idle   bool      // in Machine.idle
 	timer  time.Time // what Machine.timers holds for it

@@ -19,7 +19,7 @@ func (m *Machine) await(c *Copy, now time.Time) {
 	}
 	switch {
 	case wait <= 0:
-		if q := m.place(c); q.copies[0] == c && !q.busy {
+		if q := m.place(c); q.copies[0] == c && q.busy == 0 {
 			q.free = c.Due
 		}
 	case c.Log == Input && c.Wait != Input:

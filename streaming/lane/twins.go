@@ -55,9 +55,16 @@ func (c *Copy) superseding() *Copy {
 // and its settlement.
 func (c *Copy) hasBusyTwin() bool {
 	for t := c.twin; t != nil && t != c; t = t.twin {
-		if t.state == busy {
+		if t.state == busy || t.state == staged {
 			return true
 		}
 	}
 	return false
+}
+
+// wakeTwins has the others looked at that may have waited for a copy.
+func (m *Machine) wakeTwins(c *Copy) {
+	for t := c.twin; t != nil && t != c; t = t.twin {
+		m.wakeCopy(t)
+	}
 }

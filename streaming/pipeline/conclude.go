@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-c9b6dc07/parley/schemas"
 	"github.com/seed-c9b6dc07/parley/streaming"
+	"github.com/seed-c9b6dc07/parley/streaming/lane"
 )
 
 // conclusion is what has to be durable before a message counts as settled: its
@@ -16,7 +17,8 @@ type conclusion struct {
 	recs    []*streaming.Record
 	leading int      // the first records: acknowledged before the others are sent
 	asked   int      // of which it is known whether their topics exist, as far as that matters
-	done    *attempt // a message that is done; else the following say what it is
+	copy    *lane.Copy // of a message that was handled, or that others of its key have to wait with; nil: it is of none
+	done    *attempt   // a message that is done; else the following say what it is
 
 	mark    *streaming.Mark // nil: the records say it all
 	settled func(offsets []int64, ledger int64)
@@ -49,7 +51,11 @@ func (l *Lane) conclude(c *conclusion) {
 	if l.askAbsent(c) {
 		return
 	}
-	if l.cfg.Atomic != nil || len(c.recs) == 0 {
+	switch {
+	case l.cfg.Atomic != nil:
+		l.stage(c)
+		return
+	case len(c.recs) == 0:
 		l.staged = append(l.staged, c)
 		return
 	}
@@ -62,6 +68,31 @@ func (l *Lane) conclude(c *conclusion) {
 	} else {
 		c.send(l, 0, len(c.recs))
 	}
+}
+
+// stage leaves a conclusion to the next transaction. The next of a key need not wait for
+// that, but where it would miss something: what the message has kept in its key's state
+// counts once it is done, a barrier stands for all before it, and in doubt there is one
+// at a time.
+func (l *Lane) stage(c *conclusion) {
+	if c.copy != nil && c.copy.Overtaken() {
+		l.undo(c)
+		return
+	}
+	l.staged = append(l.staged, c)
+	if a := c.done; a != nil && a.state == nil && !a.c.Barrier && l.doubt == nil {
+		l.machine.Staged(a.c)
+	}
+}
+
+// undo gives a message back whose run does not count, as an older one of its key that was
+// staged before it is not done after all.
+func (l *Lane) undo(c *conclusion) {
+	if c.done != nil {
+		l.kept.settle(c.done.state, false)
+		l.machine.Unstaged(c.copy)
+	}
+	l.machine.GiveBack(c.copy)
 }
 
 // askAbsent asks whether the topics of records exist that are left out where they do not,
@@ -254,33 +285,56 @@ func (l *Lane) ledgerRecord(batch []*conclusion) (*streaming.Record, error) {
 }
 
 // restage takes a batch back of which nothing was written, as some of its records
-// never can be: their messages fail, and the others are staged again in order.
+// never can be: their messages fail, and the others are staged again in order. What is
+// staged of a key after a message that fails was handled on the word that it is done,
+// and is handled again.
 func (l *Lane) restage(batch []*conclusion, refused map[int]error) {
 	var again []*conclusion
 	var failed []func()
+	keys := make(map[string]bool) // of what fails
+	undone := func(c *conclusion) bool {
+		if c.copy == nil || !keys[c.copy.Key] {
+			return false
+		}
+		l.undo(c)
+		return true
+	}
 	at := 0
 	for _, c := range batch {
-		var cause error
-		kept := make([]*streaming.Record, 0, len(c.recs))
-		for i, rec := range c.recs {
-			switch err := refused[at+i]; {
-			case err == nil:
-				kept = append(kept, rec)
-			case l.leftOut(rec, err):
-			default:
-				cause = c.failed(i, err)
+		own := at
+		at += len(c.recs)
+		if undone(c) {
+			continue
+		}
+		if cause := l.without(c, own, refused); cause == nil {
+			again = append(again, c)
+		} else {
+			failed = append(failed, func() { l.refuse(c, cause) })
+			if c.done != nil {
+				l.machine.Unstaged(c.copy)
+				keys[c.copy.Key] = true
 			}
 		}
-		at += len(c.recs)
-		c.recs = kept
-		if cause != nil {
-			failed = append(failed, func() { l.refuse(c, cause) })
-		} else {
-			again = append(again, c)
-		}
 	}
-	l.staged = append(again, l.staged...)
+	l.staged = append(again, slices.DeleteFunc(l.staged, undone)...)
 	for _, fail := range failed {
 		fail()
 	}
+}
+
+// without takes those refused records out of a conclusion that it can do without, the
+// first of all being the at-th of the batch. It returns why it cannot do without another.
+func (l *Lane) without(c *conclusion, at int, refused map[int]error) (cause error) {
+	kept := make([]*streaming.Record, 0, len(c.recs))
+	for i, rec := range c.recs {
+		switch err := refused[at+i]; {
+		case err == nil:
+			kept = append(kept, rec)
+		case l.leftOut(rec, err):
+		default:
+			cause = c.failed(i, err)
+		}
+	}
+	c.recs = kept
+	return cause
 }

@@ -49,7 +49,7 @@ const fencedPause = 5 * time.Second
 // succeeded sends what the handler staged and marks the message done.
 func (l *Lane) succeeded(a *attempt) {
 	a.answer = l.answerOf(a)
-	a.conclusion = conclusion{recs: a.outputs, leading: a.changes, done: a}
+	a.conclusion = conclusion{recs: a.outputs, leading: a.changes, copy: a.c, done: a}
 	if a.ack != nil {
 		a.conclusion.recs = append(a.conclusion.recs, a.ack)
 	}
@@ -139,6 +139,7 @@ func (l *Lane) queueBehind(c *lane.Copy, m *message, tier lane.Log) {
 // move appends the next copy of a message to a tier. The append is the mark.
 func (l *Lane) move(c *lane.Copy, m *message, tier lane.Log, hop *streaming.Hop, moved func()) {
 	l.conclude(&conclusion{
+		copy: c,
 		recs: []*streaming.Record{m.copyRecord(l.logTopic(tier), hop)},
 		settled: func(offsets []int64, _ int64) {
 			waiting := &message{rec: m.rec, env: m.env, hop: hop, bad: m.bad}
@@ -177,6 +178,7 @@ func (l *Lane) kill(c *lane.Copy, m *message, reason streaming.Reason, attempts 
 		recs = append(recs, reply)
 	}
 	l.conclude(&conclusion{
+		copy: c,
 		recs: recs,
 		mark: &streaming.Mark{
 			Kind: streaming.MarkDead, ID: c.ID, Moves: c.Moves + 1, Attempts: attempts, Log: l.logName(c.Log),

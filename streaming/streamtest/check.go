@@ -3,6 +3,7 @@ package streamtest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -253,6 +254,8 @@ func (m *simulator) checkRuns(a *agent, runs []*run, input map[keyed]place, e en
 	calm := m.plan.calm() && m.history.hits[handlerKills] == 0
 	attempts := make(map[msgID]int)
 	inMemory, again := make(map[msgID]bool), make(map[msgID]bool)
+	succeeded := make(map[msgID]bool)
+	refused := make(map[string]bool) // keys of which a success did not count: exactly once neither do those after it
 	for _, r := range runs {
 		if a.takeover {
 			return // a worker that was cut off cannot know what the new owner has done
@@ -263,9 +266,11 @@ func (m *simulator) checkRuns(a *agent, runs []*run, input map[keyed]place, e en
 		if r.attempt < attempts[r.id] && !inMemory[r.id] && !e.redriven(a, r) && keys[r.id] == 1 {
 			m.violation("attempts: %s: %s has attempt %d after attempt %d", a.cfg.Agent, r.id, r.attempt, attempts[r.id])
 		}
-		if calm && keys[r.id] == 1 && r.attempt == attempts[r.id] && !again[r.id] {
+		if calm && keys[r.id] == 1 && r.attempt == attempts[r.id] && !again[r.id] && !refused[r.key] {
 			m.violation("effects: %s: %s has attempt %d twice without a fault", a.cfg.Agent, r.id, r.attempt)
 		}
+		refused[r.key] = refused[r.key] || succeeded[r.id] && r.attempt > attempts[r.id] && a.cfg.ExactlyOnce
+		succeeded[r.id] = r.finished && r.err == nil
 		again[r.id] = r.again
 		attempts[r.id] = max(attempts[r.id], r.attempt)
 		inMemory[r.id] = inMemory[r.id] || r.inMemory
@@ -305,7 +310,9 @@ func (a *agent) attempts() int {
 // scheduled one may be passed until it is due, whenever that is where a clock has
 // jumped. In doubt of its handler a lane starts a message when it sends the mark
 // that says so, and the handler runs when that is acknowledged: a message that is
-// due in between comes after it.
+// due in between comes after it. Exactly once the run that counts is the last of its
+// message: what was handled before may have been lost with its transaction, together with
+// all that came after it.
 func (m *simulator) checkOrder(a *agent, runs []*run, input map[keyed]place, e ends) {
 	if a.takeover || a.cfg.Unordered {
 		return
@@ -314,6 +321,9 @@ func (m *simulator) checkOrder(a *agent, runs []*run, input map[keyed]place, e e
 		topic     string
 		partition int32
 		key       string
+	}
+	if a.cfg.ExactlyOnce {
+		runs = e.counting(runs)
 	}
 	last := make(map[lane]*run)
 	for _, r := range runs {
@@ -344,6 +354,18 @@ func (m *simulator) checkOrder(a *agent, runs []*run, input map[keyed]place, e e
 		}
 		last[k] = r
 	}
+}
+
+// counting leaves out the runs that were lost: what was handled again later, and what
+// succeeded and is not done, as it has expired since.
+func (e ends) counting(runs []*run) []*run {
+	last := make(map[keyed]*run)
+	for _, r := range runs {
+		last[keyed{r.id, r.key}] = r
+	}
+	return slices.DeleteFunc(slices.Clone(runs), func(r *run) bool {
+		return last[keyed{r.id, r.key}] != r || r.finished && r.err == nil && !e.done[r.id]
+	})
 }
 
 // checkTimes: nothing is handled before it is to be delivered, nor after it has

@@ -77,12 +77,16 @@ func (m *simulator) checkOutputs(a *agent, l *log, runs []*run, e ends, input ma
 		}
 	}
 	fewest := make(map[msgID]int) // outputs of a run
+	latest := make(map[msgID]int) // attempt that has succeeded: those before it had an output that was refused
 	for _, r := range runs {
 		for _, sequence := range r.parts { // sent while the handler runs
 			known[a.derived(r, pipeline.PartPosition(sequence))] = true
 		}
 		if n, ran := fewest[r.id]; r.finished && r.err == nil && (!ran || r.outputs < n) {
 			fewest[r.id] = r.outputs
+		}
+		if r.finished && r.err == nil {
+			latest[r.id] = max(latest[r.id], r.attempt)
 		}
 	}
 	for _, r := range runs {
@@ -106,6 +110,8 @@ func (m *simulator) checkOutputs(a *agent, l *log, runs []*run, e ends, input ma
 			case o == nil && a.cfg.State && i >= fewest[r.id]:
 				// Between two runs another message, such as a deadline, may have changed the
 				// state, and left this one less to do.
+				known[id] = false
+			case o == nil && i >= fewest[r.id] && r.attempt < latest[r.id]:
 				known[id] = false
 			case o == nil && r.unowed[i] != "" && m.fake.PartitionInfo(r.unowed[i], 0) == nil:
 			case o == nil && e.done[r.id]:

@@ -10,6 +10,7 @@ const (
 	laneOffsets      = "streaming/lane/offsets.go"
 	laneHold         = "streaming/lane/hold.go"
 	laneQueue        = "streaming/lane/queue.go"
+	laneTwins        = "streaming/lane/twins.go"
 	workerRebuild    = "streaming/worker/rebuild.go"
 	workerTx         = "streaming/worker/transactions.go"
 	kafkaClient      = "streaming/kafka/client.go"
@@ -77,7 +78,7 @@ var mutants = []mutant{
 	}}},
 	{"dead letters without a mark, not read", []patch{
 		{workerRebuild, "			p.r.lane.RecallDead(rec)\n", ""},
-		{pipelineConclude, "	if l.cfg.Atomic != nil || len(c.recs) == 0 {\n", "	if c.mark != nil && c.mark.Kind == streaming.MarkDead {\n		c.mark = nil\n	}\n	if l.cfg.Atomic != nil || len(c.recs) == 0 {\n"},
+		{pipelineConclude, "	switch {\n	case l.cfg.Atomic != nil:\n", "	if c.mark != nil && c.mark.Kind == streaming.MarkDead {\n		c.mark = nil\n	}\n	switch {\n	case l.cfg.Atomic != nil:\n"},
 	}},
 	{"lost lanes in a transaction", []patch{
 		{workerTx, "	ts.staged = slices.DeleteFunc(ts.staged, func(a *atomicWrite) bool { return a.o.released.Load() })\n", "	ts.staged = slices.DeleteFunc(ts.staged, func(*atomicWrite) bool { return false })\n"},
@@ -130,6 +131,19 @@ var mutants = []mutant{
 	}}},
 	{"two copies of a message run at once", []patch{{
 		laneNext, "if head.hasBusyTwin() {", "if head.hasBusyTwin() && now.IsZero() {",
+	}}},
+	{"a duplicate does not wait for what is staged", []patch{{
+		laneTwins, "t.state == busy || t.state == staged", "t.state == busy",
+	}}},
+	{"the next of a key before its predecessor is staged", []patch{{
+		laneNext, "q.busy == 0 { // H1, the key", "(q.busy == 0 || q.copies[0].state == busy) { // H1, the key",
+	}, {
+		laneNext, "		head := q.copies[0]\n", "		head := q.copies[0]\n		if head.state == busy && len(q.copies) > 1 {\n			head = q.copies[1]\n		}\n",
+	}}},
+	{"what follows a refused message stands", []patch{{
+		pipelineConclude, "	l.staged = append(again, slices.DeleteFunc(l.staged, undone)...)\n", "	l.staged = append(again, l.staged...)\n",
+	}, {
+		pipelineConclude, "		if undone(c) {\n", "		if undone(c) && c == nil {\n",
 	}}},
 	{"steps are not read again", []patch{{
 		pipelineRecall, "			l.steps.recall(m, offset)\n", "			_ = offset\n",

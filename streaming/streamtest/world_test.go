@@ -44,6 +44,7 @@ type world struct {
 	rules       bool // the retry policy has rules per error
 	unavailable bool // what handlers need is down at times
 	trimming    bool // the ledger's window is short, so that it is trimmed meanwhile
+	refused     bool // some outputs can not be written at first
 	killer      bool // a message whose handler kills its process each time
 }
 
@@ -54,7 +55,7 @@ func draw(seed uint64) world {
 		seed: seed, exactlyOnce: seed%2 == 1, protocol: kafka.ProtocolClassic,
 		stream: one(4), steps: one(2), scheduled: one(3), expiring: one(4), acks: one(4), keyless: one(4), large: one(8),
 		unordered: one(6), narrow: one(4), limited: one(8), timeouts: one(6), rules: one(4), unavailable: one(6), killer: one(8), trimming: one(12),
-		requests: one(4), hold: one(6),
+		requests: one(4), hold: one(6), refused: one(4),
 	}
 	if one(4) {
 		w.protocol = kafka.ProtocolConsumer
@@ -72,7 +73,7 @@ func (w world) features() []string {
 		"exactly once": w.exactlyOnce, "consumer protocol": w.protocol == kafka.ProtocolConsumer, "stream": w.stream, "steps": w.steps,
 		"scheduled": w.scheduled, "expiring": w.expiring, "acks": w.acks, "keyless": w.keyless, "large": w.large, "unordered": w.unordered,
 		"narrow": w.narrow, "limited": w.limited, "timeouts": w.timeouts, "rules": w.rules, "unavailable": w.unavailable, "killer": w.killer, "trimming": w.trimming,
-		"requests": w.requests, "hold": w.hold,
+		"requests": w.requests, "hold": w.hold, "refused": w.refused,
 	} {
 		if has {
 			some = append(some, "seeds with: "+what)
@@ -200,6 +201,11 @@ func (w world) config(name string, pass func(*agents.Message[schemas.ErrorReply]
 			}
 			if err := pass(m); err != nil {
 				return err
+			}
+			if w.refused && m.Attempt == 1 && crc32.ChecksumIEEE([]byte(m.ID()))%40 == 0 {
+				if err := m.Publish("nowhere", &schemas.Ack{Messageid: m.ID()}); err != nil {
+					return err
+				}
 			}
 			if m.Envelope.Kind == streaming.KindRequest {
 				return m.Reply(&schemas.Ack{Messageid: m.ID()})
