@@ -71,8 +71,7 @@ func (l *Lane) conclude(c *conclusion) {
 }
 
 // stage leaves a conclusion to the next transaction. The next of a key need not wait for
-// that, but where it would miss something: what the message has kept in its key's state
-// counts once it is done, a barrier stands for all before it, and in doubt there is one
+// that, but for a barrier, which stands for all before it, and in doubt, where there is one
 // at a time.
 func (l *Lane) stage(c *conclusion) {
 	if c.copy != nil && c.copy.Overtaken() {
@@ -80,7 +79,8 @@ func (l *Lane) stage(c *conclusion) {
 		return
 	}
 	l.staged = append(l.staged, c)
-	if a := c.done; a != nil && a.state == nil && !a.c.Barrier && l.doubt == nil {
+	if a := c.done; a != nil && !a.c.Barrier && l.doubt == nil {
+		l.kept.stage(a.state)
 		l.machine.Staged(a.c)
 	}
 }

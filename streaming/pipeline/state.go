@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"slices"
 	"sync"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
@@ -14,7 +15,7 @@ import (
 // An entry keeps what stood before its last change until the message that made it
 // is known to be done: if that message is handled again, it starts from there. One
 // change back is enough, as nobody else is let at an entry before its message is
-// settled.
+// settled, or, exactly once, staged: then all that is not done is lost together.
 type keyedState struct {
 	mu      sync.Mutex
 	entries map[string]*stateEntry
@@ -27,7 +28,8 @@ type stateEntry struct {
 	writer   streaming.MessageID
 	version  int64
 	settled  bool          // the writer's message is known to be done: if it comes again, the ledger has forgotten it
-	user     *attemptState // a run whose message is not settled
+	user     *attemptState // a run whose message is neither settled nor staged
+	staged   []*used       // changes of messages that are staged, in order: the last is what holds
 }
 
 // RecallState tells of a record of the state topic before the lane is opened. One
@@ -186,31 +188,61 @@ func (k *keyedState) take(name string, by *attemptState) (*used, error) {
 		return nil, streaming.ErrStateBusy
 	}
 	e.user = by
+	if n := len(e.staged); n > 0 {
+		return &used{name: name, before: e.staged[n-1].value, version: e.staged[n-1].version + 1}, nil
+	}
 	if e.writer == by.id && !e.settled {
 		return &used{name: name, before: e.previous, version: e.version - 1, again: true}, nil
 	}
 	return &used{name: name, before: e.value, version: e.version}, nil
 }
 
-// settle lets the entries of a run go: with its changes once its message is
-// done, else as they were.
-func (k *keyedState) settle(by *attemptState, done bool) {
-	if by == nil || len(by.used) == 0 {
+// stage lets the next of the key at the entries of a run whose message is staged: what
+// it finds is what this one has left.
+func (k *keyedState) stage(by *attemptState) {
+	if by == nil {
 		return
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, u := range by.used {
 		e := k.entries[u.name]
-		if e == nil || e.user != by {
+		e.user = nil
+		if u.set {
+			e.staged = append(e.staged, u)
+		}
+		k.tidy(u.name, e, false)
+	}
+}
+
+// settle lets the entries of a run go: with its changes once its message is
+// done, else as they were.
+func (k *keyedState) settle(by *attemptState, done bool) {
+	if by == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, u := range by.used {
+		e := k.entries[u.name]
+		if e == nil {
 			continue
 		}
-		e.user = nil
+		e.staged = slices.DeleteFunc(e.staged, func(s *used) bool { return s == u })
+		if e.user == by {
+			e.user = nil
+		}
 		if done && (u.set || u.again) {
 			e.value, e.previous, e.writer, e.version, e.settled = u.value, nil, by.id, u.version+1, true
 		}
-		if e.value == nil && (done || e.previous == nil) {
-			delete(k.entries, u.name)
-		}
+		k.tidy(u.name, e, done)
+	}
+}
+
+// tidy forgets an entry that says nothing and that nobody uses. That a message which used
+// it is done says that the writer before it is, too.
+func (k *keyedState) tidy(name string, e *stateEntry, done bool) {
+	if e.value == nil && (done || e.previous == nil) && e.user == nil && len(e.staged) == 0 {
+		delete(k.entries, name)
 	}
 }
