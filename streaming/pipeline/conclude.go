@@ -15,8 +15,8 @@ import (
 // records, then its mark. What follows runs on the lane's goroutine.
 type conclusion struct {
 	recs    []*streaming.Record
-	leading int      // the first records: acknowledged before the others are sent
-	asked   int      // of which it is known whether their topics exist, as far as that matters
+	leading int        // the first records: acknowledged before the others are sent
+	asked   int        // of which it is known whether their topics exist, as far as that matters
 	copy    *lane.Copy // of a message that was handled, or that others of its key have to wait with; nil: it is of none
 	done    *attempt   // a message that is done; else the following say what it is
 

@@ -356,15 +356,20 @@ func (m *simulator) checkOrder(a *agent, runs []*run, input map[keyed]place, e e
 	}
 }
 
-// counting leaves out the runs that were lost: what was handled again later, and what
-// succeeded and is not done, as it has expired since.
+// counting leaves out the runs that were lost: what was handled again later, under its
+// key or with success under another, and what succeeded and is not done, as it has expired
+// since.
 func (e ends) counting(runs []*run) []*run {
-	last := make(map[keyed]*run)
+	last, success := make(map[keyed]*run), make(map[msgID]*run)
 	for _, r := range runs {
 		last[keyed{r.id, r.key}] = r
+		if r.finished && r.err == nil {
+			success[r.id] = r
+		}
 	}
 	return slices.DeleteFunc(slices.Clone(runs), func(r *run) bool {
-		return last[keyed{r.id, r.key}] != r || r.finished && r.err == nil && !e.done[r.id]
+		succeeded := r.finished && r.err == nil
+		return last[keyed{r.id, r.key}] != r || succeeded && (success[r.id] != r || !e.done[r.id])
 	})
 }
 
