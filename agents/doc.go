@@ -12,5 +12,7 @@
 // A handler may run again for the same message: after a crash, a rebalance or a
 // failure. What it sends carries the same message IDs then, so that the next
 // agent drops it; effects elsewhere must be keyed by Message.ID. Messages with
-// one key are handled in order, one at a time; different keys side by side.
+// one key are handled in order, one at a time; different keys side by side. Exactly
+// once a message may be handled while what the one before has come to is not
+// committed yet; what is lost then is handled again in order.
 package agents
