@@ -30,7 +30,7 @@ func (m *Machine) Unstaged(c *Copy) {
 	c.state = busy
 	q.busy++
 	for _, other := range q.copies {
-		if other != c && other.state == busy && before(c, other) {
+		if other != c && other.state == busy {
 			other.overtaken = true
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/seed-c9b6dc07/parley/schemas"
@@ -18,6 +19,7 @@ type conclusion struct {
 	leading int        // the first records: acknowledged before the others are sent
 	asked   int        // of which it is known whether their topics exist, as far as that matters
 	copy    *lane.Copy // of a message that was handled, or that others of its key have to wait with; nil: it is of none
+	runner  *lane.Copy // the message whose step it is, while its handler runs
 	done    *attempt   // a message that is done; else the following say what it is
 
 	mark    *streaming.Mark // nil: the records say it all
@@ -71,19 +73,30 @@ func (l *Lane) conclude(c *conclusion) {
 }
 
 // stage leaves a conclusion to the next transaction. The next of a key need not wait for
-// that, but for a barrier, which stands for all before it, and in doubt, where there is one
-// at a time.
+// that, but for a barrier, which stands for all before it, in doubt, where there is one
+// at a time, and where a message of the key was refused and none is done since: if all
+// are refused, each would have all after it handled again.
 func (l *Lane) stage(c *conclusion) {
-	if c.copy != nil && c.copy.Overtaken() {
+	switch {
+	case c.copy != nil && c.copy.Overtaken():
 		l.undo(c)
+		return
+	case c.runner != nil && c.runner.Overtaken():
+		c.refused(errOvertaken)
 		return
 	}
 	l.staged = append(l.staged, c)
-	if a := c.done; a != nil && !a.c.Barrier && l.doubt == nil {
+	if a := c.done; a != nil && !a.c.Barrier && l.doubt == nil && !l.refusing[a.c.Key] {
 		l.kept.stage(a.state)
 		l.machine.Staged(a.c)
 	}
 }
+
+// errOvertaken ends a step of a run that does not count.
+var errOvertaken = errors.New("an older message of the key is not done after all")
+
+// maxRefusing bounds the keys that are remembered for having had a message refused.
+const maxRefusing = 1000
 
 // undo gives a message back whose run does not count, as an older one of its key that was
 // staged before it is not done after all.
@@ -293,6 +306,10 @@ func (l *Lane) restage(batch []*conclusion, refused map[int]error) {
 	var failed []func()
 	keys := make(map[string]bool) // of what fails
 	undone := func(c *conclusion) bool {
+		if c.runner != nil && keys[c.runner.Key] {
+			c.refused(errOvertaken)
+			return true
+		}
 		if c.copy == nil || !keys[c.copy.Key] {
 			return false
 		}
@@ -309,13 +326,21 @@ func (l *Lane) restage(batch []*conclusion, refused map[int]error) {
 		if cause := l.without(c, own, refused); cause == nil {
 			again = append(again, c)
 		} else {
-			failed = append(failed, func() { l.refuse(c, cause) })
+			failed = append(failed, func() {
+				if c.done != nil {
+					l.machine.Unstaged(c.copy)
+				}
+				l.refuse(c, cause)
+			})
 			if c.done != nil {
-				l.machine.Unstaged(c.copy)
 				keys[c.copy.Key] = true
 			}
 		}
 	}
+	if l.refusing == nil || len(l.refusing) > maxRefusing {
+		l.refusing = make(map[string]bool)
+	}
+	maps.Copy(l.refusing, keys)
 	l.staged = append(again, slices.DeleteFunc(l.staged, undone)...)
 	for _, fail := range failed {
 		fail()

@@ -85,7 +85,7 @@ func (l *Lane) handle(ctx context.Context, a *attempt) {
 	}
 	v := &visit{}
 	v.steps.l, v.steps.c, v.steps.m, v.steps.ctx = l, a.c, m, ctx
-	v.state.l, v.state.id = l, a.c.ID
+	v.state.l, v.state.id, v.state.key = l, a.c.ID, a.c.Key
 	v.budget.Give(m.env.Budget)
 	v.delivery = streaming.Delivery{
 		Envelope: &m.env, Key: m.key, Payload: payload, Attempt: a.number, Outbox: &v.outbox, Steps: &v.steps, State: &v.state, Budget: &v.budget,

@@ -123,10 +123,11 @@ type Lane struct {
 	deadEnd  int64
 	opened   time.Time
 
-	doubt     *doubt   // nil: the former owner has stopped cleanly
-	released  bool     // the last mark of a lane that closes is acknowledged
-	told      bool     // that the index of waiting copies is full
-	answering []*again // duplicates of requests whose answers are being sent again
+	refusing  map[string]bool // keys of which a message was refused and none is done since
+	doubt     *doubt          // nil: the former owner has stopped cleanly
+	released  bool            // the last mark of a lane that closes is acknowledged
+	told      bool            // that the index of waiting copies is full
+	answering []*again        // duplicates of requests whose answers are being sent again
 
 	carrying bool             // steps are being carried forward
 	unmarked []streaming.Mark // of dead letters that were recalled without one

@@ -85,7 +85,7 @@ func (l *Lane) fetch(c *lane.Copy) {
 			return
 		}
 		l.unload(c)
-		if l.ctx.Err() == nil {
+		if l.ctx.Err() == nil && c.Payload == nil {
 			l.cfg.Logger.Warn("cannot read a waiting message again; trying on", "topic", topic,
 				"partition", l.cfg.Partition, "offset", c.Offset, "error", err)
 			l.machine.Later(c, l.cfg.Clock.Now().Add(loadPause))

@@ -70,6 +70,9 @@ func (l *Lane) finish(a *attempt, ledger int64) {
 	c := a.c
 	l.ended(c)
 	l.machine.Done(c)
+	if len(l.refusing) > 0 {
+		delete(l.refusing, c.Key)
+	}
 	l.kept.settle(a.state, true)
 	if len(a.answer) > 0 {
 		l.cfg.Facts.Keep(c.ID, ledger)

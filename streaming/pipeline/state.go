@@ -29,6 +29,7 @@ type stateEntry struct {
 	version  int64
 	settled  bool          // the writer's message is known to be done: if it comes again, the ledger has forgotten it
 	user     *attemptState // a run whose message is neither settled nor staged
+	stagedBy string        // key of these
 	staged   []*used       // changes of messages that are staged, in order: the last is what holds
 }
 
@@ -77,8 +78,9 @@ func (l *Lane) openState() {
 
 // attemptState is the state as one run of a handler sees it.
 type attemptState struct {
-	l  *Lane
-	id streaming.MessageID
+	l   *Lane
+	id  streaming.MessageID
+	key string
 
 	mu    sync.Mutex
 	ended bool
@@ -184,7 +186,7 @@ func (k *keyedState) take(name string, by *attemptState) (*used, error) {
 		e = new(stateEntry)
 		k.entries[name] = e
 	}
-	if e.user != nil {
+	if e.user != nil || len(e.staged) > 0 && e.stagedBy != by.key {
 		return nil, streaming.ErrStateBusy
 	}
 	e.user = by
@@ -209,7 +211,7 @@ func (k *keyedState) stage(by *attemptState) {
 		e := k.entries[u.name]
 		e.user = nil
 		if u.set {
-			e.staged = append(e.staged, u)
+			e.staged, e.stagedBy = append(e.staged, u), by.key
 		}
 		k.tidy(u.name, e, false)
 	}

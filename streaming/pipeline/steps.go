@@ -93,7 +93,7 @@ func (s *attemptSteps) Store(ctx context.Context, name string, result []byte, pa
 		recs = append(recs, l.caused(s.m, &parts[i], PartPosition(parts[i].Envelope.Sequence), l.cfg.Clock.Now()))
 	}
 	stored := make(chan error, 1)
-	if err := s.post(made, func() { l.storeStep(made, recs, result, func(err error) { stored <- err }) }); err != nil {
+	if err := s.post(made, func() { l.storeStep(s.c, made, recs, result, func(err error) { stored <- err }) }); err != nil {
 		return err
 	}
 	select {
@@ -164,13 +164,13 @@ func (l *Lane) stepRecord(ctx context.Context, s *step, result []byte) (*streami
 
 // storeStep makes a step durable. Exactly once: in a transaction of its own or
 // with what else is settled already; it waits for no handler.
-func (l *Lane) storeStep(s *step, recs []*streaming.Record, result []byte, done func(error)) {
+func (l *Lane) storeStep(runner *lane.Copy, s *step, recs []*streaming.Record, result []byte, done func(error)) {
 	if l.failure != nil {
 		l.steps.failed(s)
 		done(l.failure)
 		return
 	}
-	c := &conclusion{recs: recs, leading: min(1, len(recs)-1)}
+	c := &conclusion{runner: runner, recs: recs, leading: min(1, len(recs)-1)}
 	c.settled = func(offsets []int64, _ int64) {
 		l.steps.stored(s, offsets[0], result)
 		for i, part := range c.recs[1:] {

@@ -269,7 +269,7 @@ func (m *simulator) checkRuns(a *agent, runs []*run, input map[keyed]place, e en
 		if calm && keys[r.id] == 1 && r.attempt == attempts[r.id] && !again[r.id] && !refused[r.key] {
 			m.violation("effects: %s: %s has attempt %d twice without a fault", a.cfg.Agent, r.id, r.attempt)
 		}
-		refused[r.key] = refused[r.key] || succeeded[r.id] && r.attempt > attempts[r.id] && a.cfg.ExactlyOnce
+		refused[r.key] = refused[r.key] || succeeded[r.id] && r.attempt > attempts[r.id] && a.cfg.ExactlyOnce && r.key != "" && !a.cfg.Unordered
 		succeeded[r.id] = r.finished && r.err == nil
 		again[r.id] = r.again
 		attempts[r.id] = max(attempts[r.id], r.attempt)
@@ -369,7 +369,7 @@ func (e ends) counting(runs []*run) []*run {
 	}
 	return slices.DeleteFunc(slices.Clone(runs), func(r *run) bool {
 		succeeded := r.finished && r.err == nil
-		return last[keyed{r.id, r.key}] != r || succeeded && (success[r.id] != r || !e.done[r.id])
+		return last[keyed{r.id, r.key}] != r || succeeded && (success[r.id] != r || !e.done[r.id] && !r.expiry.IsZero())
 	})
 }
 
