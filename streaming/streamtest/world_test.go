@@ -245,8 +245,8 @@ func (w world) handle(ctx context.Context, agent string, m *agents.Message[schem
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if w.unavailable && h.IntN(100) == 0 && m.Attempt == 1 && time.Now().Unix()%7 < 4 {
-		return agents.Unavailable(errors.New("down for four seconds of seven"))
+	if w.unavailable && h.IntN(100) == 0 && m.Attempt == 1 && time.Now().Unix()%11 < 4 { // of seven, pauses of 1, 2, 4 … s never met the others
+		return agents.Unavailable(errors.New("down for four seconds of eleven"))
 	}
 	switch n := h.IntN(100); {
 	case n < 6 && m.Attempt == 1, n < 9 && m.Attempt <= 2:
