@@ -37,10 +37,11 @@ func (x *transactor) do(refused string) (topics []string) {
 	offsets, errs := make([]int64, len(batch.Records)), map[int]error(nil)
 	for i, rec := range batch.Records {
 		s := rec.Topic
-		if rec.Topic == "state" {
+		switch rec.Topic {
+		case "state":
 			e := schemas.ParseState(rec)
 			s += fmt.Sprintf("(%s=%s)", e.Name, e.Value)
-		} else if rec.Topic == "out" || rec.Topic == "part" {
+		case "out", "part":
 			s += "(" + string(rec.Value) + ")"
 		}
 		topics = append(topics, s)
