@@ -97,6 +97,7 @@ func handedOn(t *testing.T, key string, at time.Duration) {
 			b.put("A", "k", time.Time{})
 		} else {
 			b.put("A", "k", time.Time{})
+			synctest.Wait() // until it is staged
 			b.put("S", key, time.Time{})
 		}
 		synctest.Wait()
