@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/seed-c9b6dc07/parley/integration/internal/chaos"
@@ -26,15 +27,41 @@ type rollCounts struct {
 	DeadBySchema int
 	Visible      int // exactly once: outputs that can be read again
 
-	StepCarried  map[string]int // "1→2": steps of one version whose result the other has used
-	DiedThenDone map[string]int // "1→2": dead in one version, done by the other
-	StepsAgain   int            // steps that ran more than once
-	Again        int            // answers given again
-	Dead         map[streaming.Reason]int
+	StepCarried   map[string]int // "1→2": steps of one version whose result the other has used
+	DiedThenDone  map[string]int // "1→2": dead in one version, done by the other
+	StepsAgain    int            // steps that ran more than once
+	Again         int            // answers given again
+	AnsweredByTwo int            // requests with answers of two runs; at least once, a run that was killed between its answer and its mark
+	Dead          map[streaming.Reason]int
 }
 
 func (n *rollCounts) wrong() int {
 	return n.Lost + n.Repeated + n.Disorder + n.WrongValues + n.WrongAnswers + n.DeadBySchema + n.Visible
+}
+
+// rollAnswers are the answers to one request, in the order of the requester's inbox.
+type rollAnswers struct {
+	id     string
+	values []string // of each run that answered
+}
+
+// add says what is wrong with an answer. At least once, a run that is killed after
+// its answer and before its mark is followed by another run, perhaps of the other
+// version. Its answer has the same ID, so the requester takes the first; from then on
+// it is the one that is given again.
+func (a *rollAnswers) add(id, value string) (wrong string) {
+	switch last := len(a.values) - 1; {
+	case last < 0:
+		a.id, a.values = id, []string{value}
+	case id != a.id:
+		return fmt.Sprintf("they have two IDs, %q and %q", a.id, id)
+	case value == a.values[last]:
+	case slices.Contains(a.values, value):
+		return fmt.Sprintf("%q is given after %q took its place", value, a.values[last])
+	default:
+		a.values = append(a.values, value)
+	}
+	return ""
 }
 
 // judge reads everything and compares.
@@ -125,27 +152,36 @@ func (r *roll) judge(ctx context.Context) {
 		last[m.Key] = m.Seq
 	})
 	for v := rolling.Version(1); v <= 2; v++ {
-		answers := map[string]string{}
+		given := map[string]*rollAnswers{}
 		r.scan(ctx, streaming.DefaultNamespace.Inbox(r.giver(v)), func(rec *streaming.Record) {
 			request, _ := rec.Header(schemas.HeaderCausation)
 			if kind, _ := rec.Header(schemas.HeaderKind); streaming.Kind(kind) == streaming.KindError {
 				return // of a request that was dead, and was redriven since
 			}
-			first, again := answers[string(request)]
-			if !again {
-				answers[string(request)] = string(rec.Value)
-				return
+			a := given[string(request)]
+			if a == nil {
+				a = &rollAnswers{}
+				given[string(request)] = a
+			} else {
+				n.Again++
 			}
-			n.Again++
-			if first != string(rec.Value) {
-				odd(&n.WrongAnswers, "%s has two answers: %q and %q", request, first, rec.Value)
+			id, _ := rec.Header(schemas.HeaderID)
+			if wrong := a.add(string(id), string(rec.Value)); wrong != "" {
+				odd(&n.WrongAnswers, "the answers to %s: %s", request, wrong)
 			}
 		})
 		for m := range r.fed {
-			if _, ok := answers[m.String()]; !ok && rolling.WrittenBy(m) == v && rolling.FateOf(m.String()).Request {
+			a := given[m.String()]
+			switch {
+			case a != nil && len(a.values) > 1:
+				n.AnsweredByTwo++
+			case a == nil && rolling.WrittenBy(m) == v && rolling.FateOf(m.String()).Request:
 				odd(&n.WrongAnswers, "%s has no answer", m)
 			}
 		}
+	}
+	if n.AnsweredByTwo > 0 && (r.exactlyOnce || r.kills == 0) {
+		odd(&n.WrongAnswers, "%d requests have two answers, and no run was cut off after its answer", n.AnsweredByTwo)
 	}
 	r.t.Logf("%+v", n)
 	if n.wrong() > 0 {
